@@ -1,0 +1,97 @@
+"""Component: hyper-parameters of scikit-learn and weights of torch in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from .noise import Noise
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a component must know to create its weights.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width of the table as the encoder sees it.
+    n_components : int
+        Number of latent dimensions.
+    blocks : tuple of (str, tuple of int)
+        The modelled columns grouped by kind, with the number of categories of each column.
+    """
+
+    n_inputs: int
+    n_components: int
+    blocks: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Component(BaseEstimator, nn.Module):
+    """One part of a VAE: constructor arguments are hyper-parameters, ``build`` makes weights.
+
+    Every tensor has a leading member axis: ``n_members`` models of equal shape live in one
+    component and are trained as one stack.  Pickles hold NumPy arrays only, so a component
+    that was trained on a GPU loads where there is none.
+    """
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def build(self, shapes: Shapes, noise: Noise) -> Component:
+        """Create the weights for all members; the base component has none."""
+        return self
+
+    def weight(self, noise: Noise, init: Callable[[torch.Generator], Tensor]) -> nn.Parameter:
+        """Stack one initial weight per member, each drawn from that member's generator."""
+        return nn.Parameter(torch.stack([init(g) for g in noise.generators]))
+
+    def select(self, members: Tensor) -> None:
+        """Keep only these members, in this order."""
+        for module in self.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    module._parameters[name] = nn.Parameter(parameter.detach()[members])
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = buffer[members]
+
+    def __getstate__(self):
+        params = self._get_param_names()
+        return {
+            "params": {name: getattr(self, name) for name in params},
+            "weights": _arrays(self._parameters),
+            "buffers": _arrays(self._buffers),
+            "children": {k: m for k, m in self._modules.items() if k not in params},
+            "attributes": {
+                name: value
+                for name, value in self.__dict__.items()
+                if not name.startswith("_") and name not in params and name != "training"
+            },
+            "evaluated": not self.training,
+        }
+
+    def __setstate__(self, state):
+        self.__init__(**state["params"])  # type: ignore[misc]
+        for name, value in state["attributes"].items():
+            setattr(self, name, value)
+        for name, child in state["children"].items():
+            self.add_module(name, child)
+        for name, array in state["weights"].items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(array)))
+        for name, array in state["buffers"].items():
+            self.register_buffer(name, torch.tensor(array))
+        self.train(not state["evaluated"])
+
+
+def _arrays(tensors) -> dict[str, np.ndarray]:
+    return {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }

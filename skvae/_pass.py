@@ -1,0 +1,87 @@
+"""Records that travel between a VAE, the objectives and the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+@dataclass
+class Batch:
+    """Rows of a table, one batch per member.
+
+    Parameters
+    ----------
+    inputs : Tensor (members, 1, rows, n_inputs)
+        The rows as the encoder sees them.
+    values : Tensor (members, 1, rows, columns)
+        The rows as the likelihood explains them; 0 where a cell is missing.
+    mask : Tensor (members, 1, rows, columns) or None
+        Which cells are observed; None when all are.
+    weights : Tensor (members, rows) or None
+        Weights of the rows, mean 1 over the table; None when all are 1.
+    """
+
+    inputs: Tensor
+    values: Tensor
+    mask: Tensor | None
+    weights: Tensor | None
+
+
+@dataclass
+class Pass:
+    """What one pass of a batch through a VAE gives, for objectives and penalties.
+
+    Parameters
+    ----------
+    log_likelihood : Tensor (members, draws, rows)
+        log p(x|z), summed over the observed cells of each row.
+    kl : Tensor (members, 1 or draws, rows, n_components or 1)
+        KL(q || p), or its one-draw estimate where no closed form exists.
+    posterior, prior, likelihood : Distribution
+    z : Tensor (members, draws, rows, n_components)
+    weights : Tensor (members, rows) or None
+        Weights of the rows, mean 1 over the table.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+    posterior: Distribution
+    prior: Distribution
+    likelihood: Distribution
+    z: Tensor
+    weights: Tensor | None
+
+    def log_weight(self) -> Tensor:
+        """Log p(x, z) - log q(z|x), per draw: ``(members, draws, rows)``."""
+        log_p = self.prior.log_prob(self.z)
+        log_q = self.posterior.log_prob(self.z).sum(-1)
+        log_p = log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p
+        return self.log_likelihood + log_p - log_q
+
+    def row_mean(self, rows: Tensor) -> Tensor:
+        """Weighted mean over the last axis, which is the rows."""
+        if self.weights is None:
+            return rows.mean(-1)
+        weights = self.weights if rows.ndim == 2 else self.weights.unsqueeze(1)
+        return (rows * weights).mean(-1)
+
+
+class Cells(NamedTuple):
+    """What a calibration looks at.
+
+    Parameters
+    ----------
+    parameters : Tensor (members, draws, rows, n_parameters)
+        Output of the decoder.
+    values : Tensor (members, 1, rows, columns)
+    weights : Tensor (members, 1, rows, columns)
+        Weight of each cell; 0 where it is missing.
+    """
+
+    parameters: Tensor
+    values: Tensor
+    weights: Tensor

@@ -1,0 +1,56 @@
+"""The line that verbose=1 prints while a model trains."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+
+class ProgressLine:
+    """Prints the epoch, the bounds and the time: one line that is rewritten on a terminal.
+
+    Parameters
+    ----------
+    name : str
+        Who is training.
+    max_iter : int
+        Number of epochs at most.
+    verbose : int
+        0 prints nothing; 1 about ten lines a fit where the output is not a terminal; 2 one
+        line an epoch.
+    """
+
+    def __init__(self, name: str, max_iter: int, verbose: int):
+        self.name, self.max_iter, self.verbose = name, max_iter, int(verbose)
+        self.rewrite = self.verbose == 1 and sys.stdout.isatty()
+        self.every = 1 if self.rewrite or self.verbose > 1 else max(max_iter // 10, 1)
+        self.started = time.perf_counter()
+        self.last = self.printed = ""
+
+    def __call__(self, record: dict) -> None:
+        """Print this epoch if it is its turn."""
+        if not self.verbose:
+            return
+        bound = -np.mean(record["loss"])
+        self.last = f"[{self.name}] epoch {record['epoch']:>4}/{self.max_iter}  train {bound:.3f}"
+        if "validation_loss" in record:
+            self.last += f"  held out {-np.mean(record['validation_loss']):.3f}"
+        self.last += f" nats/row  {time.perf_counter() - self.started:.1f} s"
+        if record["epoch"] % self.every == 0 or record["epoch"] == 1:
+            self._print()
+
+    def end(self) -> None:
+        """Print the last epoch if it was not, and leave the line."""
+        if self.verbose and self.last != self.printed:
+            self._print()
+        if self.rewrite and self.printed:
+            print(flush=True)
+
+    def _print(self) -> None:
+        self.printed = self.last
+        if self.rewrite:
+            print(f"\r{self.last}", end="", flush=True)
+        else:
+            print(self.last, flush=True)

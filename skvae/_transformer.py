@@ -1,0 +1,356 @@
+"""VAETransformer: rows to codes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import inference
+from ._base import BaseVAE
+from ._process import arithmetic
+from ._sklearn_compat import with_callbacks
+from .noise import Noise
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
+    """Codes of rows by a variational autoencoder, with the way back, samples and scores.
+
+    The encoder and the decoder start at the linear factor model that explains the table
+    best, are trained on the bound on log p(x), and are calibrated afterwards.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Number of latents.
+    objective : {"elbo", "iwae"} or Objective, default="elbo"
+        Bound that training maximises.
+    posterior : {"normal", "deterministic"} or Posterior, default="normal"
+        Family of q(z|x).
+    prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
+        Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
+        afterwards.
+    likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial"} \
+            or Likelihood or Columnwise, default="auto"
+        Family of p(x|z) of the numeric columns; ``"auto"`` is normal.  Boolean and
+        categorical columns have their own.
+    network : {"mlp"} or Network, default="mlp"
+        Encoder and decoder.  The string takes the next two parameters.
+    view : {"denoising"} or View or None, default="denoising"
+        What the encoder is shown of a row in training.
+    hidden_layer_sizes : tuple of int, default=(128, 64)
+        Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
+    activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
+        Non-linearity of the hidden layers.
+    init : {"linear", "random"}, default="linear"
+        Where training starts: at the linear model of maximum likelihood, or at random.
+    calibrate : bool, default=True
+        Whether noise, prior and posterior width are refitted after training, the networks
+        fixed.
+    n_members : int, default=1
+        Models trained as one stack.  Scores average over them; codes come from the one with
+        the best held-out bound.
+    n_draws : int, default=16
+        Draws from the posterior per row in ``score_samples``.
+    max_iter : int, default=200
+        Epochs at most.
+    batch_size : int or "auto", default="auto"
+        Rows per step; ``"auto"`` takes a sixteenth of the rows, from 32 to 512.
+    learning_rate : {"cosine", "constant"}, default="cosine"
+        How the step size changes over ``max_iter`` epochs.
+    learning_rate_init : float, default=3e-3
+        Step size at the start.
+    weight_decay : float, default=0.1
+        Decoupled decay of the weight matrices, per unit of step size.
+    clip_norm : float or None, default=100.0
+        Largest norm of a gradient, in nats per row.
+    early_stopping : bool, default=True
+        Whether rows are held out to stop training and to keep the best weights.
+    validation_fraction : float, default=0.15
+        Share of the rows held out.
+    n_iter_no_change : int, default=20
+        Epochs without improvement before training stops.
+    tol : float, default=1e-4
+        Smallest improvement that counts, nats per row.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the model at hand, its units and categories kept.
+    unknown : {"error", "missing"}, default="error"
+        What to do with a category that ``fit`` did not see.
+    n_jobs : int or None, default=None
+        Threads for the arithmetic; None is one, -1 all.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1", "mps": where to train and to infer.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the noise, the order and the split of the rows.
+    verbose : int, default=0
+        1 prints a progress line, 2 every epoch.
+
+        Attributes
+    ----------
+    codec_ : TableCodec
+        What was learned about the columns.
+    vae_ : VAE
+        The trained model, a ``torch.nn.Module``; every tensor has a leading member axis.
+    history_ : dict of list
+        Terms per epoch in nats per row, for training and held-out rows.
+    n_iter_ : int
+        Epochs trained.
+    best_member_ : int
+        Member with the best held-out bound, which gives the codes.
+    diagnostics_ : dict
+        ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units).
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are strings.
+
+    References
+    ----------
+    Kingma and Welling, Auto-Encoding Variational Bayes, 2014; Rezende, Mohamed and Wierstra,
+    Stochastic Backpropagation and Approximate Inference in Deep Generative Models, 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAETransformer
+    >>> X, y = load_wine(return_X_y=True)
+    >>> vae = VAETransformer(n_components=2, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (178, 2)
+    >>> vae.sample(3).shape
+    (3, 13)
+    >>> vae.score_samples(X).shape
+    (178,)
+    """
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Train on the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows; NaN and None are missing cells, booleans and categories are modelled as such.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : VAETransformer
+            The fitted estimator.
+
+        Raises
+        ------
+        DivergedError
+            If the loss stops being a finite number.
+        """
+        return self._fit(X, sample_weight, resume=self.warm_start)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on the rows of ``X``; the first call fixes units and categories.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : VAETransformer
+            The estimator.
+        """
+        return self._fit(X, sample_weight, resume=True, n_epochs=1)
+
+    def transform(self, X):
+        """Posterior mean of the code of each row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+            In units of the prior.
+        """
+        return self.infer(X)[0]
+
+    def infer(self, X):
+        """Mean and standard deviation of the posterior q(z|x) of each row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        loc, scale : ndarray of shape (n_samples, n_components)
+            In units of the prior.
+        """
+        encoded = self._encode(X)
+        with arithmetic(self._n_threads()):
+            return inference.encode(self._coder(), encoded.inputs, self._device())
+
+    def inverse_transform(self, X):
+        """Best row for each code: means, and the likeliest category.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            With the columns, dtypes and categories seen in ``fit``.
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=np.float32, input_name="X", estimator=self)
+        if Z.shape[1] != self.vae_.n_latents:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
+                f"expecting {self.vae_.n_latents} features as input: one per component."
+            )
+        with arithmetic(self._n_threads()):
+            return self._table(inference.decode(self._coder(), Z, self._device()))
+
+    def reconstruct(self, X):
+        """Row that the model puts in the place of each row, missing cells filled.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            ``inverse_transform`` of the posterior means.
+        """
+        return self.inverse_transform(self.infer(X)[0])
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw new rows, the noise of the cells included.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None takes that of the constructor.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            With the columns, dtypes and categories seen in ``fit``.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
+            )
+        generator = check_random_state(
+            self.random_state if random_state is None else random_state
+        )
+        noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
+        with arithmetic(self._n_threads()):
+            return self._table(inference.sample(self._coder(), n_samples, noise))
+
+    def interpolate(self, X, n_steps=9, *, method="linear"):
+        """Rows along the way from the first row of ``X`` to the second, through code space.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (2, n_features)
+            Start and end.
+        n_steps : int, default=9
+            Number of rows, both ends included.
+        method : {"linear", "spherical"}, default="linear"
+            Straight, or along the great circle that keeps the norm of a code.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_steps, n_features)
+            Decoded rows.
+        """
+        codes = self.infer(X)[0]
+        if len(codes) != 2 or method not in INTERPOLATIONS:
+            raise ValueError(
+                f"{type(self).__name__}.interpolate expects two rows and a method among "
+                f"{sorted(INTERPOLATIONS)}, got {len(codes)} rows and method={method!r}."
+            )
+        share = np.linspace(0.0, 1.0, n_steps)[:, None]
+        return self.inverse_transform(INTERPOLATIONS[method](codes[0], codes[1], share))
+
+    def traverse(self, X, component, values=None):
+        """Rows that follow from moving one latent of a row and keeping the others.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (1, n_features)
+            The row.
+        component : int
+            Which latent.
+        values : array-like of shape (n_steps,), default=None
+            Where to move it; None goes from -3 to 3 in seven steps.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_steps, n_features)
+            Decoded rows.
+        """
+        codes = self.infer(X)[0]
+        n_components = codes.shape[1]
+        if len(codes) != 1 or not 0 <= component < n_components:
+            raise ValueError(
+                f"{type(self).__name__}.traverse expects one row and a component from 0 to "
+                f"{n_components - 1}, got {len(codes)} rows and component={component}."
+            )
+        values = np.linspace(-3.0, 3.0, 7) if values is None else np.asarray(values)
+        path = np.repeat(codes, len(values), axis=0)
+        path[:, component] = values
+        return self.inverse_transform(path)
+
+    @property
+    def _n_features_out(self):
+        return self.vae_.n_latents
+
+    def _table(self, values: np.ndarray):
+        config = getattr(self, "_sklearn_output_config", {}).get("transform")
+        return self.codec_.decode(values, container=CONTAINERS.get(config))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+CONTAINERS = {"pandas": "pandas", "polars": "polars"}
+
+
+def _linear(start, stop, share):
+    return start + share * (stop - start)
+
+
+def _spherical(start, stop, share):
+    norms = np.linalg.norm(start) * np.linalg.norm(stop)
+    angle = np.arccos(np.clip(start @ stop / max(norms, 1e-12), -1.0, 1.0))
+    if np.sin(angle) < 1e-6:
+        return _linear(start, stop, share)
+    weights = np.sin((1.0 - share) * angle), np.sin(share * angle)
+    return (weights[0] * start + weights[1] * stop) / np.sin(angle)
+
+
+INTERPOLATIONS = {"linear": _linear, "spherical": _spherical}

@@ -1,0 +1,70 @@
+"""Calibration: refit noise, prior and posterior width after training, the networks fixed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._pass import Batch, Cells
+from .noise import FixedDraws, Noise
+
+N_DRAWS = 8
+MAX_ROWS = 4096
+SCORED_ROWS = 1024
+LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
+
+
+@torch.no_grad()
+def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, seed: int) -> None:
+    """Refit what the bound needs and the networks do not carry.
+
+    In training the noise lags behind the residuals, and N(0, I) is not what the codes look
+    like.  Both are refitted here, and the posterior is widened or narrowed to what then
+    scores held-out rows best.  The code of a row does not change.
+
+    Parameters
+    ----------
+    vae : VAE
+        Trained.
+    rows : Rows
+        The resident table.
+    train_index, validation_index : Tensor (members, rows)
+        The same rows as in training; without the latter the training rows judge.
+    seed : int
+        For the draws and the mixture.
+    """
+    held_out_index = train_index if validation_index is None else validation_index
+    noise = Noise([seed] * vae.n_members, rows.values.device)
+    vae.train()
+    fitted = rows.take(train_index[:, :MAX_ROWS])
+    held_out = rows.take(held_out_index[:, :MAX_ROWS])
+    vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
+    codes = vae.infer(rows.take(train_index).inputs).rsample(noise)[:, 0]
+    vae.prior.calibrate(codes.cpu().numpy(), seed)
+    vae.eval()
+    if vae.posterior.has_density:
+        _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))
+
+
+def _cells(vae, batch: Batch, noise: Noise) -> Cells:
+    z = vae.infer(batch.inputs).rsample(noise, N_DRAWS)
+    weights = torch.ones_like(batch.values)
+    if batch.mask is not None:
+        weights = batch.mask.to(weights.dtype)
+    if batch.weights is not None:
+        weights = weights * batch.weights[:, None, :, None]
+    return Cells(vae.network.decode(z), batch.values, weights)
+
+
+def _calibrate_posterior(vae, batch: Batch) -> None:
+    draws = FixedDraws(2 * N_DRAWS, vae.n_latents, batch.values.device)
+    scores = []
+    for log_factor in LOG_FACTORS:
+        vae.posterior.calibrate(torch.full((vae.n_members,), log_factor))
+        step = vae(batch, draws, 2 * N_DRAWS)
+        bound = torch.logsumexp(step.log_weight(), 1) - math.log(2 * N_DRAWS)
+        scores.append(step.row_mean(bound))
+    best = torch.stack(scores).argmax(0)
+    vae.posterior.calibrate(torch.tensor(LOG_FACTORS).to(best.device)[best])

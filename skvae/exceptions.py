@@ -1,0 +1,17 @@
+"""Errors and warnings of skvae: one root for the errors, one sentence for each."""
+
+
+class SkvaeError(Exception):
+    """Root of the errors that only skvae raises."""
+
+
+class DivergedError(SkvaeError, ArithmeticError):
+    """The loss stopped being a finite number during training."""
+
+
+class VersionError(SkvaeError, ValueError):
+    """A saved model was written by a newer major version of skvae."""
+
+
+class PosteriorCollapseWarning(UserWarning):
+    """The latent code carries no information about the rows."""

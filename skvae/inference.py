@@ -1,0 +1,112 @@
+"""Encoding, decoding and scoring in chunks of fixed shape.
+
+Every chunk is padded to the same number of rows, so that the result for a row depends on
+neither its neighbours nor how many rows are asked for at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._pass import Batch
+from .noise import FixedDraws, Noise
+from .vae import VAE
+
+CHUNK_ROWS = 1024
+MIN_CHUNK_ROWS = 32
+
+
+def chunk_rows(n_draws: int = 1) -> int:
+    """Rows per chunk: a fixed number of decoded rows, whatever the number of draws."""
+    return max(CHUNK_ROWS // n_draws, MIN_CHUNK_ROWS)
+
+
+@torch.no_grad()
+def in_chunks(
+    function: Callable[..., tuple[Tensor, ...]], arrays: list, device, rows_at_once: int
+) -> list[np.ndarray]:
+    """Apply ``function`` to chunks of the arrays and join its results along the rows.
+
+    ``function`` maps tensors ``(1, 1, rows_at_once, width)`` (or None) to tensors whose last
+    or second-last axis is cut back by the caller; here each result has rows first.
+    """
+    n = len(arrays[0])
+    results: list[list[np.ndarray]] = []
+    for start in range(0, n, rows_at_once):
+        stop = min(start + rows_at_once, n)
+        tensors = [_chunk(array, start, stop, rows_at_once, device) for array in arrays]
+        parts = [t[: stop - start].cpu().numpy() for t in function(*tensors)]
+        results.append(parts)
+    return [np.concatenate(parts) for parts in zip(*results)]
+
+
+def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
+    if array is None:
+        return None
+    part = torch.as_tensor(array[start:stop], device=device)
+    if stop - start < size:
+        padded = torch.zeros(size, part.shape[1], dtype=part.dtype, device=device)
+        padded[: stop - start] = part
+        part = padded
+    return part[None, None]
+
+
+def encode(vae: VAE, inputs: np.ndarray, device) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean and standard deviation of the first member, ``(rows, n_components)``."""
+
+    def infer(x: Tensor) -> tuple[Tensor, ...]:
+        posterior = vae.infer(x)
+        return posterior.mean[0, 0], posterior.stddev[0, 0]
+
+    loc, scale = in_chunks(infer, [inputs], device, chunk_rows())
+    return loc, scale
+
+
+def decode(vae: VAE, z: np.ndarray, device) -> np.ndarray:
+    """Best value of each cell given codes, by the first member, ``(rows, columns)``."""
+
+    def point(codes: Tensor) -> tuple[Tensor, ...]:
+        return (vae.decode(codes).point[0, 0],)
+
+    (values,) = in_chunks(point, [np.asarray(z, dtype=np.float32)], device, chunk_rows())
+    return values
+
+
+@torch.no_grad()
+def sample(vae: VAE, n_rows: int, noise: Noise) -> np.ndarray:
+    """Draw codes from the prior and cells from the likelihood, ``(rows, columns)``."""
+    parts = []
+    for start in range(0, n_rows, 64 * CHUNK_ROWS):
+        z = vae.prior().sample(noise, min(n_rows - start, 64 * CHUNK_ROWS))
+        parts.append(vae.decode(z).sample(noise)[0, 0].cpu().numpy())
+    return np.concatenate(parts)
+
+
+def log_marginal(vae: VAE, encoded, n_draws: int, device) -> np.ndarray:
+    """Importance-weighted log p(x) over the observed cells, ``(rows, members)``, in nats.
+
+    Units are those of ``encoded.values``.  The draws are the same for every row.
+    """
+    draws = FixedDraws(n_draws, vae.n_latents, device)
+    shared = encoded.inputs is encoded.values
+
+    def bound(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
+        batch = Batch(values if shared else inputs, values, mask, None)
+        log_weight = vae(_for_members(batch, vae.n_members), draws, n_draws).log_weight()
+        return ((torch.logsumexp(log_weight, 1) - math.log(n_draws)).T,)
+
+    arrays = [encoded.values, encoded.mask, None if shared else encoded.inputs]
+    (scores,) = in_chunks(bound, arrays, device, chunk_rows(n_draws))
+    return scores
+
+
+def _for_members(batch: Batch, n_members: int) -> Batch:
+    if n_members == 1:
+        return batch
+    inputs = batch.inputs.expand(n_members, -1, -1, -1)
+    return Batch(inputs, batch.values, batch.mask, batch.weights)

@@ -1,0 +1,57 @@
+"""What a likelihood of one block of columns must offer."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import distributions
+from .._component import Component, Shapes
+from .._pass import Cells
+from ..noise import Noise
+
+
+class Likelihood(Component):
+    """Base of the likelihoods of one block of columns of one kind."""
+
+    kind = "continuous"
+
+    def build(self, shapes: Shapes, noise: Noise) -> Likelihood:
+        """Create the weights for ``shapes.blocks``, which holds one block."""
+        (_, self.sizes), = shapes.blocks
+        return self
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers per row the decoder must give."""
+        return len(self.sizes)
+
+    def forward(self, parameters: Tensor) -> distributions.Distribution:
+        """Turn ``(members, draws, rows, n_parameters)`` into a distribution over cells."""
+        raise NotImplementedError
+
+    @property
+    def n_locations(self) -> int:
+        """How many columns have the decoder's output as their location, unchanged."""
+        return 0
+
+    def expand(self, values: Tensor) -> Tensor:
+        """Cells ``(rows, columns)`` as ``(rows, n_parameters)``: categories become one-hot."""
+        return values
+
+    def repeat(self, columns: Tensor) -> Tensor:
+        """Repeat what holds per column for each parameter of that column."""
+        return columns
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Decoder output that gives every row this mean ``(n_parameters,)`` of its cells."""
+        return mean
+
+    def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
+        """Begin training at this noise; a likelihood without one ignores it."""
+
+    def calibrate(self, train: Cells, held_out: Cells) -> None:
+        """Refit what does not depend on the code, the networks fixed."""
+
+    def noise_scale(self, member: int) -> list[float]:
+        """Noise of each column of one member, in standardised units; empty without one."""
+        return []

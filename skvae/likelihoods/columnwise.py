@@ -1,0 +1,120 @@
+"""Likelihoods of several kinds of columns side by side."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.base import clone
+from torch import Tensor
+
+from .. import distributions
+from .._component import Component, Shapes
+from .._pass import Cells
+from ..noise import Noise
+from ._base import Likelihood
+from .continuous import Normal, StudentT
+from .discrete import Bernoulli, Categorical, NegativeBinomial, Poisson
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "normal": Normal,
+    "student_t": StudentT,
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+}
+
+
+class Columnwise(Component):
+    """One likelihood per kind of column, side by side.
+
+    Parameters
+    ----------
+    continuous, count, binary, categorical : str or Likelihood
+        The likelihood of the columns of that kind.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import Columnwise, StudentT
+    >>> Columnwise(continuous=StudentT()).get_params()["continuous__df"]
+    4.0
+    """
+
+    def __init__(
+        self,
+        continuous="normal",
+        count="negative_binomial",
+        binary="bernoulli",
+        categorical="categorical",
+    ):
+        super().__init__()
+        self.continuous = continuous
+        self.count = count
+        self.binary = binary
+        self.categorical = categorical
+
+    def build(self, shapes: Shapes, noise: Noise) -> Columnwise:
+        """Build one likelihood for each kind that the table has."""
+        self.kinds = [kind for kind, _ in shapes.blocks]
+        self.widths = [len(sizes) for _, sizes in shapes.blocks]
+        for kind, sizes in shapes.blocks:
+            chosen = getattr(self, kind)
+            part = LIKELIHOODS[chosen]() if isinstance(chosen, str) else clone(chosen)
+            block = Shapes(shapes.n_inputs, shapes.n_components, ((kind, sizes),))
+            self.add_module(f"{kind}_block", part.build(block, noise))
+        return self
+
+    @property
+    def parts(self) -> list[Likelihood]:
+        """The built likelihoods, in the order of the columns."""
+        return [self._modules[f"{kind}_block"] for kind in self.kinds]  # type: ignore[misc]
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers per row the decoder must give."""
+        return sum(part.n_parameters for part in self.parts)
+
+    def forward(self, parameters: Tensor) -> distributions.Distribution:
+        """Give one distribution over all cells of a row."""
+        parts = self.parts
+        if len(parts) == 1:
+            return parts[0](parameters)
+        split = parameters.split([part.n_parameters for part in parts], -1)
+        return distributions.Blocks([p(s) for p, s in zip(parts, split)], self.widths)
+
+    @property
+    def n_locations(self) -> int:
+        """How many leading columns have the decoder's output as their location."""
+        return self.parts[0].n_locations
+
+    def expand(self, values: Tensor) -> Tensor:
+        """Cells as one number per parameter, kind by kind."""
+        columns = values.split(self.widths, -1)
+        return torch.cat([part.expand(v) for part, v in zip(self.parts, columns)], -1)
+
+    def repeat(self, columns: Tensor) -> Tensor:
+        """Repeat what holds per column for each of its parameters, kind by kind."""
+        split = columns.split(self.widths, -1)
+        return torch.cat([part.repeat(c) for part, c in zip(self.parts, split)], -1)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Decoder output that gives every row the mean of the observed cells."""
+        widths = [part.n_parameters for part in self.parts]
+        return torch.cat([p.start(m) for p, m in zip(self.parts, mean.split(widths, -1))], -1)
+
+    def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
+        """Begin training at this noise of the continuous columns, which come first."""
+        self.parts[0].start_scale(scale, shared)
+
+    def noise_scale(self, member: int) -> list[float]:
+        """Noise of the continuous columns of one member, in standardised units."""
+        return self.parts[0].noise_scale(member)
+
+    def calibrate(self, train: Cells, held_out: Cells) -> None:
+        """Calibrate each kind on its own columns."""
+        for part, *cells in zip(self.parts, self._split(train), self._split(held_out)):
+            part.calibrate(*cells)
+
+    def _split(self, cells: Cells) -> list[Cells]:
+        parameters = cells.parameters.split([part.n_parameters for part in self.parts], -1)
+        values, weights = (t.split(self.widths, -1) for t in (cells.values, cells.weights))
+        return [Cells(*parts) for parts in zip(parameters, values, weights)]

@@ -1,0 +1,8 @@
+"""Networks: the encoder and decoder pair, which knows how to unfold a 2-D row."""
+
+from ._base import Network
+from .mlp import ACTIVATIONS, MLP
+
+NETWORKS: dict[str, type[Network]] = {"mlp": MLP}
+
+__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Network"]

@@ -1,0 +1,32 @@
+"""What a network must offer."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .._component import Component, Shapes
+from ..noise import Noise
+
+
+class Network(Component):
+    """Base of the networks: an encoder and a decoder over rows."""
+
+    def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
+        """Create both halves: inputs -> ``n_encoded``, codes -> ``n_decoded``."""
+        raise NotImplementedError
+
+    has_linear_path = False
+
+    def start(self, encoder: Tensor, encoder_offset: Tensor, decoder: Tensor) -> None:
+        """Begin training at linear maps: ``(members, n_inputs, n_encoded)`` and so on."""
+
+    def start_offset(self, offset: Tensor) -> None:
+        """Begin training with the decoder's output at ``offset (members, n_decoded)``."""
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Map ``(members, draws, rows, n_inputs)`` to the parameters of the posterior."""
+        raise NotImplementedError
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map ``(members, draws, rows, n_components)`` to the parameters of the likelihood."""
+        raise NotImplementedError

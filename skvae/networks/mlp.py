@@ -1,0 +1,176 @@
+"""Multi-layer perceptrons for stacks of models."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .._component import Component, Shapes
+from ..noise import Noise
+from ._base import Network
+
+# Matrix products of one member and of a stack give the same bits when every width is a
+# multiple of this; the padding stays 0 because every activation maps 0 to 0.
+ALIGNMENT = 16
+
+ACTIVATIONS = {
+    "silu": F.silu,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+    "identity": lambda x: x,
+}
+
+
+def aligned(width: int) -> int:
+    """Smallest multiple of the alignment that holds ``width``."""
+    return -(-width // ALIGNMENT) * ALIGNMENT
+
+
+class Perceptron(Component):
+    """Layers from ``n_inputs`` to ``n_outputs``, with an optional linear path around them.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Widths of the input and the output.
+    hidden_layer_sizes : tuple of int
+        Widths in between; empty for a linear map.
+    activation : str
+        One of ``ACTIVATIONS``.
+    linear_skip : bool
+        Whether to add a linear map of the input to the output.
+    """
+
+    def __init__(self, n_inputs, n_outputs, hidden_layer_sizes, activation, linear_skip):
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.n_outputs = n_outputs
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.linear_skip = linear_skip
+
+    def build(self, shapes: Shapes, noise: Noise) -> Perceptron:
+        """Draw the weights; biases start at 0."""
+        widths = (self.n_inputs, *self.hidden_layer_sizes, self.n_outputs)
+        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
+            self.register_parameter(f"weight_{i}", self._uniform(noise, n_in, n_out))
+            zeros = torch.zeros(1, aligned(n_out), device=noise.device)
+            self.register_parameter(f"bias_{i}", self.weight(noise, lambda g, z=zeros: z))
+        if self.linear_skip and self.hidden_layer_sizes:
+            self.weight_skip = self._uniform(noise, self.n_inputs, self.n_outputs)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(members, draws, rows, n_inputs)`` to ``(members, draws, rows, n_outputs)``."""
+        members, draws, rows, width = x.shape
+        x = x.reshape(members, draws * rows, width)
+        padding = aligned(self.n_inputs) - width
+        h = x = F.pad(x, (0, padding)) if padding else x
+        weights = self._parameters
+        activate = ACTIVATIONS[self.activation]
+        n_hidden = self.output_layer
+        for i in range(n_hidden):
+            h = activate(torch.baddbmm(weights[f"bias_{i}"], h, weights[f"weight_{i}"]))
+        out = torch.baddbmm(weights[f"bias_{n_hidden}"], h, weights[f"weight_{n_hidden}"])
+        if "weight_skip" in weights:
+            out = torch.baddbmm(out, x, weights["weight_skip"])
+        return out.view(members, draws, rows, -1)[..., : self.n_outputs]
+
+    @property
+    def output_layer(self) -> int:
+        """Index of the last layer."""
+        return len(self.hidden_layer_sizes)
+
+    @property
+    def has_linear_path(self) -> bool:
+        """Whether the map can be set to a linear one."""
+        return not self.hidden_layer_sizes or self.linear_skip
+
+    @torch.no_grad()
+    def start(self, matrix: Tensor) -> None:
+        """Become the linear map ``matrix (members, n_inputs, n_outputs)``, offset aside."""
+        last = self._parameters[f"weight_{self.output_layer}"]
+        last.zero_()
+        linear = self.weight_skip if self.hidden_layer_sizes else last
+        linear.zero_()
+        linear[:, : self.n_inputs, : self.n_outputs] = matrix
+
+    @torch.no_grad()
+    def start_offset(self, offset: Tensor) -> None:
+        """Set the bias of the output."""
+        self._parameters[f"bias_{self.output_layer}"][:, 0, : self.n_outputs] = offset
+
+    def _uniform(self, noise: Noise, n_in: int, n_out: int):
+        def init(generator: torch.Generator) -> Tensor:
+            weight = torch.zeros(aligned(n_in), aligned(n_out), device=noise.device)
+            drawn = torch.rand(n_in, n_out, generator=generator, device=noise.device)
+            weight[:n_in, :n_out] = (2 * drawn - 1) / n_in**0.5
+            return weight
+
+        return self.weight(noise, init)
+
+
+class MLP(Network):
+    """A multi-layer perceptron as encoder, its mirror image as decoder.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(128, 64)
+        Widths of the encoder's hidden layers; the decoder has them in reverse.  Empty for
+        linear maps.
+    activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
+        Non-linearity of the hidden layers.
+    linear_skip : bool or "auto", default="auto"
+        Whether a linear map runs beside the layers.  ``"auto"``: from 8 components on, where
+        it helps; with fewer it draws the code towards that of PCA.
+
+    Examples
+    --------
+    >>> from skvae.networks import MLP
+    >>> MLP(hidden_layer_sizes=(32,), activation="tanh")
+    MLP(activation='tanh', hidden_layer_sizes=(32,))
+    """
+
+    def __init__(self, hidden_layer_sizes=(128, 64), activation="silu", linear_skip="auto"):
+        super().__init__()
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.linear_skip = linear_skip
+
+    def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
+        """Create encoder and decoder."""
+        hidden = tuple(self.hidden_layer_sizes)
+        skip = self.linear_skip
+        skip = shapes.n_components >= 8 if skip == "auto" else skip
+        self.encoder = Perceptron(shapes.n_inputs, n_encoded, hidden, self.activation, skip)
+        self.decoder = Perceptron(
+            shapes.n_components, n_decoded, hidden[::-1], self.activation, skip
+        )
+        self.encoder.build(shapes, noise)
+        self.decoder.build(shapes, noise)
+
+    @property
+    def has_linear_path(self) -> bool:  # type: ignore[override]
+        """Whether both halves can be set to linear maps."""
+        return self.encoder.has_linear_path
+
+    def start(self, encoder: Tensor, encoder_offset: Tensor, decoder: Tensor) -> None:
+        """Become a linear encoder and decoder."""
+        self.encoder.start(encoder)
+        self.encoder.start_offset(encoder_offset)
+        self.decoder.start(decoder)
+
+    def start_offset(self, offset: Tensor) -> None:
+        """Set the bias of the decoder's output."""
+        self.decoder.start_offset(offset)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Run the encoder."""
+        return self.encoder(inputs)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Run the decoder."""
+        return self.decoder(z)

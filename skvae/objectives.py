@@ -1,0 +1,126 @@
+"""Objectives: bounds on log p(x) that training maximises, in nats per row."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._component import Component
+from ._pass import Pass
+
+
+class Objective(Component):
+    """Base of the objectives: ``forward`` is minimised, ``bound`` is reported."""
+
+    n_draws = 1
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Loss per member, nats per row; ``epoch`` runs from 0 to ``max_iter``."""
+        raise NotImplementedError
+
+    def bound(self, step: Pass) -> Tensor:
+        """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
+        return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
+
+
+class ELBO(Objective):
+    """Evidence lower bound, with the published ways to weigh its KL term.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Weight of the KL term; 4 is the beta-VAE, 0 a noisy autoencoder.
+    warm_up : float, default=0
+        Epochs over which the weight rises from 0 to ``beta``.
+    cycles : int, default=0
+        If positive, the weight rises again in each of so many equal parts of the run, over
+        the first half of each part.
+    free_bits : float, default=0.0
+        Nats that each latent may carry without a price.
+    capacity : float, default=None
+        Nats that the KL term is drawn to: the loss is ``beta * |KL - capacity|``.  The target
+        rises from 0 over ``warm_up`` epochs, and the mean KL over the batch is meant.
+
+    Examples
+    --------
+    >>> from skvae.objectives import ELBO
+    >>> ELBO(beta=4.0)
+    ELBO(beta=4.0)
+    >>> ELBO(beta=2.0, warm_up=10).weight_at(epoch=5.0, max_iter=100)
+    1.0
+
+    References
+    ----------
+    Kingma and Welling 2014; Higgins et al., beta-VAE, 2017; Burgess et al., Understanding
+    disentangling in beta-VAE, 2018; Bowman et al. 2016; Fu et al., Cyclical Annealing
+    Schedule, 2019; Kingma et al. (free bits) 2016.
+    """
+
+    def __init__(self, beta=1.0, warm_up=0, cycles=0, free_bits=0.0, capacity=None):
+        super().__init__()
+        self.beta = beta
+        self.warm_up = warm_up
+        self.cycles = cycles
+        self.free_bits = free_bits
+        self.capacity = capacity
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Give minus the bound with the KL term weighed for this moment of the run."""
+        kl = step.kl.mean(1)
+        if self.free_bits:
+            means = step.row_mean(kl.transpose(-1, -2))
+            kl_mean = means.clamp_min(self.free_bits).sum(-1)
+        else:
+            kl_mean = step.row_mean(kl.sum(-1))
+        reconstruction = step.row_mean(step.log_likelihood.mean(1))
+        if self.capacity is not None:
+            target = self.capacity * self._ramp(epoch)
+            return self.beta * (kl_mean - target).abs() - reconstruction
+        return self.weight_at(epoch, max_iter) * kl_mean - reconstruction
+
+    def weight_at(self, epoch: float, max_iter: int) -> float:
+        """Weight of the KL term at this epoch of a run of ``max_iter`` epochs."""
+        if self.cycles:
+            position = math.fmod(epoch * self.cycles / max_iter, 1.0)
+            return self.beta * min(2.0 * position, 1.0)
+        return self.beta * self._ramp(epoch)
+
+    def _ramp(self, epoch: float) -> float:
+        return min(epoch / self.warm_up, 1.0) if self.warm_up else 1.0
+
+
+class IWAE(Objective):
+    """Importance-weighted bound: tighter with more draws.
+
+    Parameters
+    ----------
+    n_draws : int, default=5
+        Draws from the posterior per row.
+
+    Examples
+    --------
+    >>> from skvae.objectives import IWAE
+    >>> IWAE(n_draws=20)
+    IWAE(n_draws=20)
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016.
+    """
+
+    def __init__(self, n_draws=5):
+        super().__init__()
+        self.n_draws = n_draws
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Give minus the bound."""
+        return -step.row_mean(self.bound(step))
+
+    def bound(self, step: Pass) -> Tensor:
+        """Log of the mean importance weight, per row."""
+        return torch.logsumexp(step.log_weight(), 1) - math.log(step.z.shape[1])
+
+
+OBJECTIVES = {"elbo": ELBO, "iwae": IWAE}

@@ -1,0 +1,114 @@
+"""Posteriors q(z|x): what the encoder says about the code of a row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._component import Component, Shapes
+from .distributions import Delta, Distribution, Normal
+from .noise import Noise
+
+# exp(-7) prior standard deviations is finer than any table needs, and a smooth bound keeps
+# its gradient where a hard one would lose it.
+LOG_SCALE_BOUND = 7.0
+
+
+class Posterior(Component):
+    """Base of the posteriors: parameters of the encoder in, a distribution over codes out."""
+
+    has_density = True
+
+    def n_parameters(self, shapes: Shapes) -> int:
+        """How many numbers per row the encoder must give."""
+        raise NotImplementedError
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """Turn ``(members, 1, rows, n_parameters)`` into a distribution over codes."""
+        raise NotImplementedError
+
+    def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
+        """Weights and biases of a linear encoder with this posterior, or None if it has none.
+
+        Parameters
+        ----------
+        matrix : Tensor (members, n_inputs, n_components)
+        offset, log_scale : Tensor (members, n_components)
+        """
+        return None
+
+    def calibrate(self, log_factor: Tensor) -> None:
+        """Widen or narrow the posterior by ``exp(log_factor)``, used after training only."""
+
+
+class DiagonalNormal(Posterior):
+    """Independent normals per latent, ``q(z|x) = N(loc(x), scale(x)^2)``.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import DiagonalNormal
+    >>> DiagonalNormal()
+    DiagonalNormal()
+
+    References
+    ----------
+    Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
+    """
+
+    def build(self, shapes: Shapes, noise: Noise) -> DiagonalNormal:
+        """Create the factor that calibration fits; it is 1 until then."""
+        zeros = torch.zeros(noise.n_members, 1, 1, 1, device=noise.device)
+        self.register_buffer("log_factor", zeros)
+        return self
+
+    def n_parameters(self, shapes: Shapes) -> int:
+        """Location and log-scale of each latent."""
+        return 2 * shapes.n_components
+
+    def forward(self, parameters: Tensor) -> Normal:
+        """Turn encoder outputs into normals."""
+        loc, raw = parameters.chunk(2, -1)
+        log_scale = LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND)
+        return Normal(loc, log_scale if self.training else log_scale + self.log_factor)
+
+    def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
+        """Location linear in the inputs, the same scale for every row."""
+        raw = LOG_SCALE_BOUND * torch.atanh(log_scale / LOG_SCALE_BOUND)
+        weights = torch.cat([matrix, torch.zeros_like(matrix)], -1)
+        return weights, torch.cat([offset, raw], -1)
+
+    def calibrate(self, log_factor: Tensor) -> None:
+        """Multiply the scales by ``exp(log_factor)`` after training."""
+        self.log_factor.copy_(log_factor.view_as(self.log_factor))
+
+
+class Deterministic(Posterior):
+    """A point code: the encoder of an autoencoder, without a density over codes.
+
+    Examples
+    --------
+    >>> from skvae.posteriors import Deterministic
+    >>> Deterministic()
+    Deterministic()
+
+    References
+    ----------
+    Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
+    """
+
+    has_density = False
+
+    def n_parameters(self, shapes: Shapes) -> int:
+        """Location of each latent."""
+        return shapes.n_components
+
+    def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
+        """Location linear in the inputs."""
+        return matrix, offset
+
+    def forward(self, parameters: Tensor) -> Delta:
+        """Turn encoder outputs into points."""
+        return Delta(parameters)
+
+
+POSTERIORS = {"normal": DiagonalNormal, "deterministic": Deterministic}

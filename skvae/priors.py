@@ -1,0 +1,151 @@
+"""Priors p(z): what a code looks like before its row is seen."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as _FittedMixture
+from torch import Tensor
+from torch import nn
+
+from . import distributions
+from ._component import Component, Shapes
+from .noise import Noise
+
+MAX_FITTED_ROWS = 10_000
+
+
+class Prior(Component):
+    """Base of the priors: a distribution over codes, with or without weights."""
+
+    def forward(self) -> distributions.Distribution:
+        """Give the distribution over codes ``(members, draws, rows, n_components)``."""
+        raise NotImplementedError
+
+    def calibrate(self, codes: np.ndarray, seed: int) -> None:
+        """Refit to the codes ``(members, n_samples, n_components)`` after training."""
+
+
+class StandardNormal(Prior):
+    """Independent normals of mean 0 and variance 1.
+
+    Examples
+    --------
+    >>> from skvae.priors import StandardNormal
+    >>> StandardNormal()
+    StandardNormal()
+    """
+
+    def build(self, shapes: Shapes, noise: Noise) -> StandardNormal:
+        """Remember the number of latents."""
+        self.n_latents = shapes.n_components
+        self.register_buffer("zero", torch.zeros(noise.n_members, 1, 1, 1, device=noise.device))
+        return self
+
+    def forward(self) -> distributions.Distribution:
+        """Give the standard normal."""
+        return distributions.StandardNormal(self.zero, self.n_latents)
+
+
+class GaussianMixture(Prior):
+    """A learned mixture of axis-parallel normals.
+
+    Parameters
+    ----------
+    n_mixture_components : int, default=10
+        Number of normals in the mixture.
+
+    Examples
+    --------
+    >>> from skvae.priors import GaussianMixture
+    >>> GaussianMixture(n_mixture_components=5)
+    GaussianMixture(n_mixture_components=5)
+
+    References
+    ----------
+    Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture Variational
+    Autoencoders, 2016.
+    """
+
+    def __init__(self, n_mixture_components=10):
+        super().__init__()
+        self.n_mixture_components = n_mixture_components
+
+    def build(self, shapes: Shapes, noise: Noise) -> GaussianMixture:
+        """Create weights, means and log-scales; the means start at draws from N(0, 1)."""
+        shape = (self.n_mixture_components, shapes.n_components)
+        device = noise.device
+        self.logits = self.weight(noise, lambda g: torch.zeros(shape[0], device=device))
+        self.loc = self.weight(noise, lambda g: torch.randn(shape, generator=g, device=device))
+        self.log_scale = self.weight(noise, lambda g: torch.zeros(shape, device=device))
+        return self
+
+    def forward(self) -> distributions.NormalMixture:
+        """Give the mixture."""
+        whitening = torch.diag_embed((-self.log_scale).exp())
+        return distributions.NormalMixture(self.logits.log_softmax(-1), self.loc, whitening)
+
+
+class Aggregate(StandardNormal):
+    """Standard normal in training; afterwards a mixture of normals fitted to the codes.
+
+    The aggregate of the posteriors over the training rows never equals N(0, I); sampling
+    from it, and scoring by it, is what the fitted mixture makes honest.
+
+    Parameters
+    ----------
+    n_mixture_components : int, default=10
+        Largest number of full-covariance normals; fewer are used where rows are few.
+
+    Examples
+    --------
+    >>> from skvae.priors import Aggregate
+    >>> Aggregate()
+    Aggregate()
+
+    References
+    ----------
+    Ghosh et al., From Variational to Deterministic Autoencoders, 2020; Dai and Wipf,
+    Diagnosing and Enhancing VAE Models, 2019.
+    """
+
+    def __init__(self, n_mixture_components=10):
+        super().__init__()
+        self.n_mixture_components = n_mixture_components
+
+    def forward(self) -> distributions.Distribution:
+        """Give N(0, I) in training and before calibration, the fitted mixture afterwards."""
+        if self.training or "loc" not in self._buffers:
+            return super().forward()
+        return distributions.NormalMixture(self.log_weights, self.loc, self.whitening)
+
+    def calibrate(self, codes: np.ndarray, seed: int) -> None:
+        """Fit the mixture to the codes of each member."""
+        n_samples, n_latents = codes.shape[1:]
+        rows = np.random.RandomState(seed).permutation(n_samples)[:MAX_FITTED_ROWS]
+        n_mixture = int(np.clip(len(rows) // (10 * n_latents), 1, self.n_mixture_components))
+        fits = [_fit_mixture(member[rows], n_mixture, seed) for member in codes]
+        for name, attribute in (
+            ("log_weights", "weights_"), ("loc", "means_"), ("whitening", "precisions_cholesky_")
+        ):
+            stacked = np.stack([getattr(fit, attribute) for fit in fits])
+            value = np.log(stacked) if name == "log_weights" else stacked
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).to(self.zero))
+
+
+def _fit_mixture(codes: np.ndarray, n_mixture: int, seed: int) -> _FittedMixture:
+    mixture = _FittedMixture(
+        n_mixture, reg_covar=1e-3, random_state=seed, max_iter=200, n_init=1, init_params="kmeans"
+    )
+    with warnings.catch_warnings():
+        # A mixture that still improves by little is as good a density as a converged one.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes.astype(np.float64))
+
+
+PRIORS: dict[str, type[Prior]] = {
+    "aggregate": Aggregate, "normal": StandardNormal, "mixture": GaussianMixture
+}

@@ -1,0 +1,158 @@
+"""What every container (NumPy array, pandas or polars frame) offers to the codec."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Form:
+    """How a column looked in its table, so that it can be rebuilt: plain state only.
+
+    Parameters
+    ----------
+    role : {"numeric", "boolean", "categorical"}
+        What the cells are.
+    dtype : str
+        The container's own name of the dtype.
+    number : str or None
+        The NumPy dtype that holds the cells, for numeric and boolean columns.
+    levels : list or None
+        The categories the dtype declares, observed or not.
+    level_dtype : str or None
+        The dtype of those categories (pandas).
+    ordered : bool
+        Whether the categories are ordered (pandas).
+    """
+
+    _DECLARED = ("category", "Categorical", "Enum")
+
+    def __init__(self, role, dtype, number=None, levels=None, level_dtype=None, ordered=False):
+        self.role = role
+        self.dtype = dtype
+        self.number = number
+        self.levels = levels
+        self.level_dtype = level_dtype
+        self.ordered = ordered
+
+    def __repr__(self) -> str:
+        return f"Form({self.role!r}, {self.dtype!r})"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the categories were gathered from strings, not declared by the dtype."""
+        return self.role == "categorical" and self.dtype not in self._DECLARED
+
+    def abroad(self) -> "Form":
+        """Return the form the column takes in a container other than its own."""
+        if self.role == "categorical" and not self.is_text:
+            return Form(self.role, "category", levels=self.levels, ordered=self.ordered)
+        return Form(self.role, self.number or "str", number=self.number)
+
+
+class Panel(NamedTuple):
+    """Cells on their way in: one column, or the whole of a purely numeric table.
+
+    ``position`` is the column's index, None for the whole table. ``matrix`` is
+    ``(rows, columns)`` of any real dtype with NaN where a cell is missing; it
+    holds indices into ``labels`` when the column is categorical.
+    """
+
+    position: int | None
+    forms: list[Form]
+    matrix: np.ndarray
+    labels: list | None = None
+
+
+class Part(NamedTuple):
+    """One column on its way out: float64 cells, or indices into ``labels``."""
+
+    name: Any
+    form: Form
+    cells: np.ndarray
+    labels: list | None = None
+
+
+class Table:
+    """A table as the codec sees it; one subclass per container."""
+
+    container: str
+
+    def __init__(self, X: Any):
+        self.X = X
+        self.n_rows = X.shape[0]
+
+    @property
+    def names(self) -> list:
+        """The columns' labels."""
+        raise NotImplementedError
+
+    def panels(self) -> Iterator[Panel]:
+        """Yield the cells, column by column or all at once."""
+        raise NotImplementedError
+
+    def take(self, keep: np.ndarray) -> "Table":
+        """Return the table of the rows where `keep` is True."""
+        raise NotImplementedError
+
+    def infinite(self) -> Any:
+        """Return the name of the first column with an infinite cell, or None."""
+        raise NotImplementedError
+
+    @classmethod
+    def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> Any:
+        """Assemble a native table from its columns."""
+        raise NotImplementedError
+
+
+def _array_table():
+    from .arrays import ArrayTable
+
+    return ArrayTable
+
+
+def _pandas_table():
+    from .pandas_frames import PandasTable
+
+    return PandasTable
+
+
+def _polars_table():
+    from .polars_frames import PolarsTable
+
+    return PolarsTable
+
+
+# Each library is imported only when a table of its own comes in or is asked for.
+_TABLES = {"numpy": _array_table, "pandas": _pandas_table, "polars": _polars_table}
+
+
+def table_class(container: str) -> type[Table]:
+    """Return the `Table` class of a container's name."""
+    if container not in _TABLES:
+        raise ValueError(
+            f"TableCodec.decode: container should be one of {sorted(_TABLES)} or None "
+            f"(the container seen in fit), got {container!r}."
+        )
+    return _TABLES[container]()
+
+
+def container_of(X: Any) -> str:
+    """Return "pandas" or "polars" for their frames, "numpy" for anything else."""
+    if type(X) is np.ndarray:
+        return "numpy"
+    for base in type(X).__mro__:
+        if base.__name__ in ("DataFrame", "LazyFrame"):
+            library = base.__module__.split(".")[0]
+            if base.__name__ == "LazyFrame" and library == "polars":
+                raise TypeError(
+                    "Expected a table in memory, got a polars LazyFrame; pass X.collect()."
+                )
+            if library in ("pandas", "polars"):
+                return library
+    return "numpy"
+
+
+def open_table(X: Any) -> Table:
+    """Wrap a native table."""
+    return table_class(container_of(X))(X)

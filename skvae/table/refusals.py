@@ -1,0 +1,72 @@
+"""What the tables refuse, and the words for it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+# Text columns may repeat freely up to here; above, half of the rows is the limit.
+FREE_TEXT_CATEGORIES = 50
+
+
+def refuse_duplicates(names: list) -> None:
+    """Raise when two columns share a name."""
+    if len(set(names)) < len(names):
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        raise ValueError(
+            f"Expected unique column names, got duplicates: {', '.join(map(repr, twice))}. "
+            "Rename or drop them."
+        )
+
+
+def refuse_column(name: Any, dtype: Any, repair: str) -> None:
+    """Raise for a column that is no number, boolean or category."""
+    raise TypeError(
+        f"Column {name!r} of dtype {dtype} cannot be encoded: expected numbers, booleans, "
+        f"strings or categories. Repair: {repair}."
+    )
+
+
+def refuse_complex(name: Any) -> None:
+    """Raise for complex numbers, in scikit-learn's words."""
+    raise ValueError(
+        f"Complex data not supported: column {name!r} holds complex numbers. Pass the real "
+        "and the imaginary part as two columns."
+    )
+
+
+def refuse_string(text: Any, why: str) -> None:
+    """Raise for a string where a number should be, in scikit-learn's words."""
+    raise ValueError(f"could not convert string to float: {text!r} ({why})")
+
+
+def refuse_infinite(name: Any) -> None:
+    """Raise for infinite cells, in scikit-learn's words and with the column."""
+    raise ValueError(
+        "Input X contains infinity or a value too large for dtype('float64'). The first one "
+        f"is in column {name!r}; replace it by NaN to treat it as missing."
+    )
+
+
+def plain_labels(name: Any, dtype: Any, labels: Iterable) -> list:
+    """Return categories as plain Python objects; refuse any others."""
+    plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    for label in plain:
+        if not isinstance(label, (str, bool, int, float)):
+            refuse_column(
+                name,
+                f"{dtype} with categories of type {type(label).__name__}",
+                'make the categories strings first, .astype(str).astype("category")',
+            )
+    return plain
+
+
+def refuse_free_text(name: Any, n_labels: int, n_rows: int) -> None:
+    """Raise when a string column has so many values that it is text, not categories."""
+    if n_labels > max(FREE_TEXT_CATEGORIES, n_rows / 2):
+        raise ValueError(
+            f"Column {name!r} looks like free text: expected at most "
+            f"{FREE_TEXT_CATEGORIES} categories or one per two rows, got {n_labels} different "
+            f"strings in {n_rows} rows. Drop the column, turn it into numbers (an embedding, "
+            "a hash, a count), or declare its categories with a categorical dtype."
+        )

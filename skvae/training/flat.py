@@ -1,0 +1,117 @@
+"""All trainable parameters of a stack as one matrix, updated by one fused Adam step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# A vector kernel's tail must not begin at a place that depends on the member.
+ROW_MULTIPLE = 64
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class FlatAdam:
+    """Adam with decoupled weight decay on ``(members, P)`` buffers.
+
+    The parameters of the module become views of the buffer, and so do their gradients.
+    Matrices come first, so that decay and clipping are slices.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Its trainable parameters have a leading member axis.
+    weight_decay : float
+        Decay of the weight matrices (biases and noises are not decayed), per unit of rate.
+    clip_norm : float or None
+        Largest norm of the gradient of a member.
+    """
+
+    def __init__(self, module: nn.Module, weight_decay: float, clip_norm: float | None):
+        named = [p for p in module.parameters() if p.requires_grad]
+        decayed = {id(p) for n, p in module.named_parameters() if "weight_" in n}
+        self.parameters = sorted(named, key=lambda p: id(p) not in decayed)
+        self.sizes = [p[0].numel() for p in self.parameters]
+        self.n_decayed = sum(s for p, s in zip(self.parameters, self.sizes) if id(p) in decayed)
+        self.weight_decay, self.clip_norm = weight_decay, clip_norm
+        members, device = len(self.parameters[0]), self.parameters[0].device
+        width = -(-sum(self.sizes) // ROW_MULTIPLE) * ROW_MULTIPLE
+        self.flat = torch.zeros(members, width, device=device, dtype=self.parameters[0].dtype)
+        for parameter, view in zip(self.parameters, self._views(self.flat)):
+            view.copy_(parameter.detach())
+        self.gradient = torch.zeros_like(self.flat)
+        self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.n_steps = torch.zeros((), device=device)
+        self._update = _fused_update()
+        self._point_at_buffers()
+
+    def step(self, rate: float) -> None:
+        """Apply the gradients, then set them to 0."""
+        if self.clip_norm is not None:
+            norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
+            self.gradient.mul_((self.clip_norm / (norm + 1e-12)).clamp_(max=1.0))
+        if self.weight_decay:
+            self.flat[:, : self.n_decayed].mul_(1.0 - rate * self.weight_decay)
+        self.n_steps += 1
+        self._update(self.flat, self.gradient, *self.moments, self.n_steps, rate)
+        self.gradient.zero_()
+
+    def select(self, members: Tensor) -> None:
+        """Keep only these members, in this order."""
+        self.flat = self.flat[members]
+        self.gradient = self.gradient[members]
+        self.moments = self.moments[0][members], self.moments[1][members]
+        self._point_at_buffers()
+
+    def state(self) -> tuple[np.ndarray, ...]:
+        """Moments and number of steps as arrays."""
+        return tuple(t.cpu().numpy() for t in (*self.moments, self.n_steps))
+
+    def load_state(self, state: tuple[np.ndarray, ...] | None) -> None:
+        """Go on from an earlier state, if it fits."""
+        if state is not None and state[0].shape == tuple(self.flat.shape):
+            for tensor, array in zip((*self.moments, self.n_steps), state):
+                tensor.copy_(torch.as_tensor(array))
+
+    def release(self) -> None:
+        """Give the module parameters of its own again."""
+        for parameter in self.parameters:
+            parameter.data = parameter.detach().clone()
+            parameter.grad = None
+
+    def _views(self, buffer: Tensor) -> list[Tensor]:
+        parts = buffer.split([*self.sizes, buffer.shape[1] - sum(self.sizes)], 1)
+        return [
+            part.view(len(buffer), *parameter.shape[1:])
+            for part, parameter in zip(parts, self.parameters)
+        ]
+
+    def _point_at_buffers(self) -> None:
+        pairs = zip(self._views(self.flat), self._views(self.gradient))
+        for parameter, (value, gradient) in zip(self.parameters, pairs):
+            parameter.data = value
+            parameter.grad = gradient
+
+
+def _fused_update() -> Callable[..., None]:
+    return _private_fused if hasattr(torch, "_fused_adam_") else _plain
+
+
+def _private_fused(flat, gradient, moment_1, moment_2, n_steps, rate) -> None:
+    # The public fused optimiser calls this kernel behind a layer of Python that costs more
+    # than the kernel at the sizes of tables.
+    torch._fused_adam_(
+        [flat], [gradient], [moment_1], [moment_2], [], [n_steps],
+        lr=rate, beta1=BETA_1, beta2=BETA_2, weight_decay=0.0, eps=EPSILON,
+        amsgrad=False, maximize=False,
+    )
+
+
+def _plain(flat, gradient, moment_1, moment_2, n_steps, rate) -> None:
+    moment_1.lerp_(gradient, 1.0 - BETA_1)
+    moment_2.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
+    correction_1, correction_2 = 1.0 - BETA_1**n_steps, 1.0 - BETA_2**n_steps
+    denominator = (moment_2 / correction_2).sqrt_().add_(EPSILON)
+    flat.sub_(moment_1 / denominator * (rate / correction_1))

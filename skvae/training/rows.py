@@ -1,0 +1,62 @@
+"""A table that stays on the device while it is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._pass import Batch
+
+
+@dataclass
+class Rows:
+    """Resident rows; ``take`` gathers one batch per member.
+
+    Parameters
+    ----------
+    inputs : Tensor (n, n_inputs)
+    values : Tensor (n, columns)
+    mask : Tensor (n, columns) or None
+    weights : Tensor (n,) or None
+    """
+
+    inputs: Tensor
+    values: Tensor
+    mask: Tensor | None
+    weights: Tensor | None
+
+    @classmethod
+    def from_arrays(cls, encoded, sample_weight: np.ndarray | None, device) -> Rows:
+        """Move what the codec gave to ``device``; weights are divided by their mean."""
+        values = torch.as_tensor(encoded.values, device=device)
+        same = encoded.inputs is encoded.values
+        inputs = values if same else torch.as_tensor(encoded.inputs, device=device)
+        mask = None if encoded.mask is None else torch.as_tensor(encoded.mask, device=device)
+        weights = None
+        if sample_weight is not None:
+            normalised = (sample_weight / sample_weight.mean()).astype(np.float32)
+            weights = torch.as_tensor(normalised, device=device)
+        return cls(inputs, values, mask, weights)
+
+    def take(self, index: Tensor) -> Batch:
+        """Gather rows ``index (members, rows)``."""
+        flat, shape = index.reshape(-1), (index.shape[0], 1, index.shape[1], -1)
+        values = self.values.index_select(0, flat).view(shape)
+        same = self.inputs is self.values
+        inputs = values if same else self.inputs.index_select(0, flat).view(shape)
+        mask = None if self.mask is None else self.mask.index_select(0, flat).view(shape)
+        weights = None if self.weights is None else self.weights[index]
+        return Batch(inputs, values, mask, weights)
+
+
+def split(batch: Batch, sizes: list[int]) -> list[Batch]:
+    """Cut a batch along its rows."""
+    none = [None] * len(sizes)
+    values = batch.values.split(sizes, 2)
+    inputs = values if batch.inputs is batch.values else batch.inputs.split(sizes, 2)
+    mask = none if batch.mask is None else batch.mask.split(sizes, 2)
+    weights = none if batch.weights is None else batch.weights.split(sizes, 1)
+    return [Batch(*parts) for parts in zip(inputs, values, mask, weights)]

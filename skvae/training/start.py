@@ -1,0 +1,80 @@
+"""Where training starts: at the linear model that explains the table best."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..factor_model import FactorModel, moments, shared_noise_predicts_better
+from .rows import Rows
+
+# Variance below which a column counts as determined by the others, in units of its scale.
+FLOOR = 1e-3
+
+
+@torch.no_grad()
+def start_at_linear_model(vae, rows: Rows, train_index: Tensor) -> None:
+    """Set each member to the maximum-likelihood linear model of its rows.
+
+    Continuous columns start at factor analysis or probabilistic PCA, whichever predicts
+    held-out rows better; the others at their marginals.  A network without a linear path
+    starts with the noise and the marginals only.
+    """
+    n_members = len(train_index)
+    same = bool((train_index == train_index[:1]).all())
+    distinct = train_index[:1] if same else train_index
+    starts = [_start_of_member(vae, rows, index) for index in distinct]
+    if same:
+        starts = starts * n_members
+    stacked = [torch.stack(parts) for parts in zip(*starts)]
+    loadings, matrix, offset, log_scale, centre, scale, shared = stacked
+    linear = vae.posterior.start(matrix, offset, log_scale)
+    linear_path = linear is not None and vae.network.has_linear_path
+    if linear_path:
+        vae.network.start(*linear, loadings)
+        vae.likelihood.start_scale(scale, shared)
+    else:
+        vae.likelihood.start_scale(None, shared)
+    vae.network.start_offset(centre)
+
+
+def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
+    n_locations = vae.likelihood.n_locations
+    batch = rows.take(index[None])
+    values = batch.values[0, 0]
+    mask = None if batch.mask is None else batch.mask[0, 0]
+    weights = None if batch.weights is None else batch.weights[0]
+    centre = vae.likelihood.start(_cell_means(vae.likelihood, values, mask, weights))
+    X, seen, w = (None if t is None else t.cpu().numpy() for t in (values, mask, weights))
+    X, seen = X[:, :n_locations], None if seen is None else seen[:, :n_locations]
+    shared, model = True, _empty_model(vae.n_latents)
+    if n_locations:
+        shared = shared_noise_predicts_better(X, seen, w, vae.n_latents, FLOOR)
+        model = FactorModel.fit(*moments(X, seen, w), vae.n_latents, shared, FLOOR)
+    matrix, offset, log_scale = model.posterior()
+    device = values.device
+
+    def tensor(array) -> Tensor:
+        return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
+
+    loadings = torch.zeros(vae.n_latents, len(centre), device=device)
+    loadings[:, :n_locations] = tensor(model.loadings.T)
+    inputs = torch.zeros(vae.n_inputs, vae.n_latents, device=device)
+    inputs[:n_locations] = tensor(matrix)
+    scale = tensor(np.sqrt(model.variance))
+    return (
+        loadings, inputs, tensor(offset), tensor(log_scale), centre, scale,
+        torch.tensor(shared, device=device),
+    )  # fmt: skip
+
+
+def _empty_model(n_components: int) -> FactorModel:
+    return FactorModel(np.zeros(0), np.zeros((0, n_components)), np.zeros(0))
+
+
+def _cell_means(likelihood, values: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:
+    cells = likelihood.expand(values)
+    seen = torch.ones_like(values) if mask is None else mask.to(values.dtype)
+    seen = likelihood.repeat(seen if weights is None else seen * weights[:, None])
+    return (cells * seen).sum(0) / seen.sum(0).clamp_min(1e-12)

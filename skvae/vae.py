@@ -1,0 +1,84 @@
+"""The assembled variational autoencoder: infer, decode, and what both give together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ._component import Component, Shapes
+from ._pass import Batch, Pass
+from .divergences import kl
+from .noise import FixedDraws, Noise
+
+
+class VAE(Component):
+    """Encoder -> q(z|x) -> z -> decoder -> p(x|z), with a prior p(z), for a stack of members.
+
+    Parameters
+    ----------
+    network : Network
+        The encoder and decoder pair.
+    posterior : Posterior
+        Turns the encoder's output into q(z|x).
+    prior : Prior
+        Gives p(z).
+    likelihood : Likelihood
+        Turns the decoder's output into p(x|z).
+    view : View or None
+        What the encoder is shown of a row in training.
+    """
+
+    def __init__(self, network, posterior, prior, likelihood, view=None):
+        super().__init__()
+        self.network = network
+        self.posterior = posterior
+        self.prior = prior
+        self.likelihood = likelihood
+        self.view = view
+
+    def build(self, shapes: Shapes, noise: Noise) -> VAE:
+        """Create the weights of all parts, each member from its own generator."""
+        self.n_inputs = shapes.n_inputs
+        self.n_latents = shapes.n_components
+        self.n_members = noise.n_members
+        for part in (self.posterior, self.prior, self.likelihood, self.view):
+            if part is not None:
+                part.build(shapes, noise)
+        n_encoded = self.posterior.n_parameters(shapes)
+        self.network.connect(shapes, n_encoded, self.likelihood.n_parameters, noise)
+        return self
+
+    def select(self, members: Tensor) -> None:
+        """Keep only these members, in this order."""
+        super().select(members)
+        self.n_members = len(members)
+
+    def infer(self, inputs: Tensor) -> Distribution:
+        """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``."""
+        return self.posterior(self.network.encode(inputs))
+
+    def decode(self, z: Tensor) -> Distribution:
+        """Distribution of the cells given codes ``(members, draws, rows, n_components)``."""
+        return self.likelihood(self.network.decode(z))
+
+    def forward(self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1) -> Pass:
+        """Encode, draw, decode and compare with the batch."""
+        inputs = batch.inputs
+        if self.training and self.view is not None:
+            inputs = self.view(inputs, noise, self.n_inputs)
+        posterior, prior = self.infer(inputs), self.prior()
+        z = posterior.rsample(noise, n_draws)
+        likelihood = self.decode(z)
+        log_prob = likelihood.log_prob(batch.values)
+        if batch.mask is not None:
+            log_prob = torch.where(batch.mask, log_prob, 0.0)
+        return Pass(
+            log_likelihood=log_prob.sum(-1),
+            kl=kl(posterior, prior, z),
+            posterior=posterior,
+            prior=prior,
+            likelihood=likelihood,
+            z=z,
+            weights=batch.weights,
+        )
