@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from . import inference
 from ._component import Component, Shapes
+from ._device import resolve_device
 from ._diagnostics import diagnose, warn_if_empty
 from ._persistence import check_version, stamp_version
 from ._process import arithmetic
@@ -175,7 +176,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         """Object of an axis, unbuilt and the caller's own."""
         value = getattr(self, axis) if value is None else value
         if not isinstance(value, str):
-            return clone(value)
+            return None if value is None else clone(value)
         if axis == "network":
             return NETWORKS[value](tuple(self.hidden_layer_sizes), self.activation)
         return AXES[axis][value]()
@@ -216,6 +217,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
         history = self._train(rows, train_index, validation_index, noise, settings, X)
+        # Only a stream of batches goes on with the same moments; a model to keep is smaller.
+        self._optimizer_state = history.optimizer_state if n_epochs else None
         # One batch of a stream may be too small to refit a density to; the last refit stays.
         if self.calibrate and (first or not n_epochs or len(order) >= MIN_CALIBRATION_ROWS):
             calibrate(self.vae_, rows, train_index, validation_index, int(seeds[0]))
@@ -368,11 +371,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     # -- machine --------------------------------------------------------------------------
 
     def _device(self) -> torch.device:
-        if self.device != "auto":
-            return torch.device(self.device)
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return resolve_device(self.device)
 
     def _n_threads(self) -> int:
         return 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)

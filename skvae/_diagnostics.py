@@ -38,11 +38,11 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_scale: np.n
         mean has variance over 0.01), ``noise_scale`` (per continuous column, in its units).
     """
     posterior = vae.infer(batch.inputs)
-    loc, scale = (t[member, 0].double() for t in (posterior.mean, posterior.stddev))
+    loc, scale = (t[member, 0].cpu().double() for t in (posterior.mean, posterior.stddev))
     result: dict = {"active_units": int((loc.var(0) > ACTIVE_VARIANCE).sum())}
     if vae.posterior.has_density:
         kl = 0.5 * (loc.square() + scale.square() - 1.0) - scale.log()
-        result["kl_per_latent"] = kl.mean(0).cpu().numpy()
+        result["kl_per_latent"] = kl.mean(0).numpy()
     noise = vae.likelihood.noise_scale(member)
     result["noise_scale"] = {
         name: float(value * np.exp(log_unit))

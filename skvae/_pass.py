@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
@@ -62,12 +63,23 @@ class Pass:
         log_p = log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p
         return self.log_likelihood + log_p - log_q
 
-    def row_mean(self, rows: Tensor) -> Tensor:
-        """Weighted mean over the last axis, which is the rows."""
+    @cached_property
+    def mean_log_likelihood(self) -> Tensor:
+        """Mean of log p(x|z) over draws and weighted rows, ``(members,)``."""
         if self.weights is None:
-            return rows.mean(-1)
-        weights = self.weights if rows.ndim == 2 else self.weights.unsqueeze(1)
-        return (rows * weights).mean(-1)
+            return self.log_likelihood.mean((1, 2))
+        return self.row_mean(self.log_likelihood.mean(1))
+
+    @cached_property
+    def mean_kl(self) -> Tensor:
+        """Mean KL over draws and weighted rows, ``(members, n_components or 1)``."""
+        if self.weights is None:
+            return self.kl.mean((1, 2))
+        return (self.kl.mean(1) * self.weights.unsqueeze(-1)).mean(1)
+
+    def row_mean(self, rows: Tensor) -> Tensor:
+        """Weighted mean over the rows of ``(members, rows)``."""
+        return (rows if self.weights is None else rows * self.weights).mean(-1)
 
 
 class Cells(NamedTuple):

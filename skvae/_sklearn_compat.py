@@ -41,7 +41,7 @@ class FitProgress:
     """
 
     def __init__(self, estimator, max_iter: int, **data: Any):
-        self.estimator, self.data = estimator, data
+        self.estimator, self.data, self.n_left = estimator, data, max_iter
         self.context = self.epoch = None
         if hasattr(estimator, "_init_callback_context"):
             context = estimator._init_callback_context(max_subtasks=max_iter)
@@ -63,6 +63,9 @@ class FitProgress:
             self.context.call_on_fit_task_end(estimator=self.estimator, **self.data)
 
     def _begin(self) -> None:
+        if not self.n_left:
+            return
+        self.n_left -= 1
         epoch = self.context.subcontext(task_name="epoch")
         self.epoch = epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import linalg
 
 # Beyond so many columns the eigenvalue problems of factor analysis cost more than training.
 MAX_COLUMNS = 300
@@ -40,19 +41,17 @@ class FactorModel:
         n_factors = min(n_components, n_columns)
         diagonal = np.diag(covariance)
         if shared:
-            values = np.linalg.eigvalsh(covariance)[::-1]
-            rest = values[n_factors:]
-            variance = np.full(n_columns, max(rest.mean() if rest.size else floor, floor))
-            max_iter = 1
+            values, vectors = _largest(covariance, n_factors)
+            rest = (diagonal.sum() - values.sum()) / max(n_columns - n_factors, 1)
+            variance = np.full(n_columns, max(rest, floor))
+            loadings = vectors * np.sqrt(np.maximum(values - variance[0], 0.0))
+            max_iter = 0
         else:
             variance = np.maximum(0.5 * diagonal, floor)
         for _ in range(max_iter):
             root = np.sqrt(variance)
-            values, vectors = np.linalg.eigh(covariance / np.outer(root, root))
-            values, vectors = values[::-1][:n_factors], vectors[:, ::-1][:, :n_factors]
+            values, vectors = _largest(covariance / np.outer(root, root), n_factors)
             loadings = root[:, None] * vectors * np.sqrt(np.maximum(values - 1.0, 0.0))
-            if shared:
-                break
             updated = np.maximum(diagonal - (loadings**2).sum(1), floor)
             change = np.abs(np.log(updated / variance)).max()
             if change < 1e-3:
@@ -78,6 +77,12 @@ class FactorModel:
         white = np.linalg.solve(factor, (X - self.mean).T)
         log_det = np.log(np.diag(factor)).sum()
         return float(-0.5 * (white**2).sum(0).mean() - log_det - 0.5 * X.shape[1] * np.log(2 * np.pi))
+
+
+def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    last = len(matrix) - 1
+    values, vectors = linalg.eigh(matrix, subset_by_index=[last - n + 1, last])
+    return values[::-1], vectors[:, ::-1]
 
 
 def moments(X, mask, weights) -> tuple[np.ndarray, np.ndarray]:

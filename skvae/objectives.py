@@ -24,6 +24,10 @@ class Objective(Component):
         """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
         return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
 
+    def mean_bound(self, step: Pass) -> Tensor:
+        """Weighted mean of the bound over rows: ``(members,)``."""
+        return step.mean_log_likelihood - step.mean_kl.sum(-1)
+
 
 class ELBO(Objective):
     """Evidence lower bound, with the published ways to weigh its KL term.
@@ -68,17 +72,14 @@ class ELBO(Objective):
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed for this moment of the run."""
-        kl = step.kl.mean(1)
+        per_latent = step.mean_kl
         if self.free_bits:
-            means = step.row_mean(kl.transpose(-1, -2))
-            kl_mean = means.clamp_min(self.free_bits).sum(-1)
-        else:
-            kl_mean = step.row_mean(kl.sum(-1))
-        reconstruction = step.row_mean(step.log_likelihood.mean(1))
+            per_latent = per_latent.clamp_min(self.free_bits)
+        kl = per_latent.sum(-1)
         if self.capacity is not None:
-            target = self.capacity * self._ramp(epoch)
-            return self.beta * (kl_mean - target).abs() - reconstruction
-        return self.weight_at(epoch, max_iter) * kl_mean - reconstruction
+            kl = (kl - self.capacity * self._ramp(epoch)).abs()
+            return self.beta * kl - step.mean_log_likelihood
+        return self.weight_at(epoch, max_iter) * kl - step.mean_log_likelihood
 
     def weight_at(self, epoch: float, max_iter: int) -> float:
         """Weight of the KL term at this epoch of a run of ``max_iter`` epochs."""
@@ -116,7 +117,11 @@ class IWAE(Objective):
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound."""
-        return -step.row_mean(self.bound(step))
+        return -self.mean_bound(step)
+
+    def mean_bound(self, step: Pass) -> Tensor:
+        """Weighted mean of the bound over rows."""
+        return step.row_mean(self.bound(step))
 
     def bound(self, step: Pass) -> Tensor:
         """Log of the mean importance weight, per row."""

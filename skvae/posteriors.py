@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._component import Component, Shapes
-from .distributions import Delta, Distribution, Normal
+from .distributions import Delta, Distribution, EncodedNormal, Normal
 from .noise import Noise
 
 # exp(-7) prior standard deviations is finer than any table needs, and a smooth bound keeps
@@ -67,9 +67,10 @@ class DiagonalNormal(Posterior):
 
     def forward(self, parameters: Tensor) -> Normal:
         """Turn encoder outputs into normals."""
-        loc, raw = parameters.chunk(2, -1)
-        log_scale = LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND)
-        return Normal(loc, log_scale if self.training else log_scale + self.log_factor)
+        encoded = EncodedNormal(parameters, LOG_SCALE_BOUND)
+        if self.training:
+            return encoded
+        return Normal(encoded.loc, encoded.log_scale + self.log_factor)
 
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Location linear in the inputs, the same scale for every row."""

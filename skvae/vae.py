@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -70,11 +69,8 @@ class VAE(Component):
         posterior, prior = self.infer(inputs), self.prior()
         z = posterior.rsample(noise, n_draws)
         likelihood = self.decode(z)
-        log_prob = likelihood.log_prob(batch.values)
-        if batch.mask is not None:
-            log_prob = torch.where(batch.mask, log_prob, 0.0)
         return Pass(
-            log_likelihood=log_prob.sum(-1),
+            log_likelihood=likelihood.log_prob_rows(batch.values, batch.mask),
             kl=kl(posterior, prior, z),
             posterior=posterior,
             prior=prior,

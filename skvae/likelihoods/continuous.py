@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import distributions
 from .._component import Shapes
@@ -36,9 +36,12 @@ class _LearnedScale(Likelihood):
         value = torch.full((1, 1, width), math.log(excess), device=noise.device)
         self.log_excess = self.weight(noise, lambda g: value)
         self.log_excess.requires_grad_(not self.fixed)
-        if self.scale == "auto":
-            tied = torch.ones(noise.n_members, 1, 1, 1, dtype=torch.bool, device=noise.device)
-            self.register_buffer("tied", tied)
+        members = noise.n_members
+        floor = torch.full((members, 1, 1, 1), math.log(self.min_scale), device=noise.device)
+        self.register_buffer("log_floor", floor)
+        tied = torch.ones(members, 1, 1, 1, dtype=torch.bool, device=noise.device)
+        self.register_buffer("tied", tied)
+        self.partly_tied = self.scale == "auto"
         return self
 
     @property
@@ -58,9 +61,9 @@ class _LearnedScale(Likelihood):
         if self.fixed:
             return self.log_excess
         excess = self.log_excess
-        if self.scale == "auto":
+        if self.partly_tied:
             excess = torch.where(self.tied, excess.mean(-1, keepdim=True), excess)
-        return (excess.exp() + self.min_scale).log()
+        return torch.logaddexp(excess, self.log_floor)
 
     @torch.no_grad()
     def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
@@ -71,6 +74,10 @@ class _LearnedScale(Likelihood):
         """
         if self.scale == "auto":
             self.tied.copy_(shared.view(-1, 1, 1, 1))
+            self.partly_tied = bool(shared.any())
+            if shared.all():
+                self.partly_tied = False
+                self.log_excess = nn.Parameter(self.log_excess.detach()[..., :1].clone())
         if self.fixed or scale is None:
             return
         scale = scale[:, None, None, :]
@@ -79,7 +86,8 @@ class _LearnedScale(Likelihood):
             scale = torch.where(self.tied, mean, scale)
         elif self.scale == "shared":
             scale = mean
-        self.log_excess.copy_((scale - self.min_scale).clamp_min(0.1 * self.min_scale).log())
+        excess = (scale - self.min_scale).clamp_min(0.1 * self.min_scale).log()
+        self.log_excess.copy_(excess[..., : self.log_excess.shape[-1]])
 
     def noise_scale(self, member: int) -> list[float]:
         """Noise of each column of one member, in standardised units."""

@@ -68,13 +68,12 @@ class Perceptron(Component):
         members, draws, rows, width = x.shape
         x = x.reshape(members, draws * rows, width)
         padding = aligned(self.n_inputs) - width
-        h = x = F.pad(x, (0, padding)) if padding else x
-        weights = self._parameters
-        activate = ACTIVATIONS[self.activation]
-        n_hidden = self.output_layer
-        for i in range(n_hidden):
+        x = F.pad(x, (0, padding)) if padding else x
+        weights, activate, h = self._parameters, ACTIVATIONS[self.activation], x
+        for i in range(self.output_layer):
             h = activate(torch.baddbmm(weights[f"bias_{i}"], h, weights[f"weight_{i}"]))
-        out = torch.baddbmm(weights[f"bias_{n_hidden}"], h, weights[f"weight_{n_hidden}"])
+        last = self.output_layer
+        out = torch.baddbmm(weights[f"bias_{last}"], h, weights[f"weight_{last}"])
         if "weight_skip" in weights:
             out = torch.baddbmm(out, x, weights["weight_skip"])
         return out.view(members, draws, rows, -1)[..., : self.n_outputs]

@@ -155,24 +155,18 @@ class _Run:
         return self.history
 
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
-        totals: dict[str, Tensor] = {}
+        terms: list[Tensor] = []
         n = self.train_index.shape[1]
         done = 0
-        for batch in self._batches():
+        for batch, size in zip(self._batches(), self.batch_sizes):
             progress = epoch + done / n
-            size = batch.values.shape[2]
             step = self.vae(batch, self.noise, self.objective.n_draws)
             loss = self.objective(step, progress, self.settings.max_iter)
             loss.sum().backward()
             self.optimizer.step(self.settings.rate(progress / self.settings.max_iter))
-            with torch.no_grad():
-                for name, value in _terms(step, loss).items():
-                    if name in totals:
-                        totals[name].add_(value, alpha=size / n)
-                    else:
-                        totals[name] = value * (size / n)
+            terms += _terms(step, loss)
             done += size
-        return {name: total.cpu().numpy() for name, total in totals.items()}
+        return _summed(terms, self.batch_sizes)
 
     def _batches(self) -> Iterator[Batch]:
         n_members, n = self.train_index.shape
@@ -196,18 +190,14 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, np.ndarray]:
         self.vae.view, view = None, self.vae.view
+        terms: list[Tensor] = []
         try:
-            totals: dict[str, Tensor] = {}
-            n = sum(batch.values.shape[2] for batch, _ in self.validation)
             for batch, draws in self.validation:
                 step = self.vae(batch, draws, self.objective.n_draws)
-                bound = step.row_mean(self.objective.bound(step))
-                share = batch.values.shape[2] / n
-                for name, value in _terms(step, -bound).items():
-                    totals[name] = totals.get(name, 0.0) + share * value
+                terms += _terms(step, -self.objective.mean_bound(step))
         finally:
             self.vae.view = view
-        return {name: total.cpu().numpy() for name, total in totals.items()}
+        return _summed(terms, [batch.values.shape[2] for batch, _ in self.validation])
 
     def _check_finite(self, epoch: int, terms: dict[str, np.ndarray]) -> None:
         if np.isfinite(terms["loss"]).all():
@@ -227,12 +217,22 @@ class _Run:
             self.best[members] = self.optimizer.flat[members]
 
 
-def _terms(step: Pass, loss: Tensor) -> dict[str, Tensor]:
-    return {
-        "loss": loss.detach(),
-        "log_likelihood": step.row_mean(step.log_likelihood.detach().mean(1)),
-        "kl": step.row_mean(step.kl.detach().sum(-1).mean(1)),
-    }
+TERMS = ("loss", "log_likelihood", "kl")
+
+
+def _terms(step: Pass, loss: Tensor) -> list[Tensor]:
+    return [loss.detach(), step.mean_log_likelihood.detach(), step.mean_kl.detach()]
+
+
+def _summed(terms: list[Tensor], sizes: list[int]) -> dict[str, np.ndarray]:
+    """Means over all rows of the terms of each batch; the one time an epoch waits for them."""
+    shares = torch.tensor(sizes, dtype=torch.float32, device=terms[0].device) / sum(sizes)
+    means = {}
+    for i, name in enumerate(TERMS):
+        stacked = torch.stack(terms[i :: len(TERMS)])
+        stacked = stacked.sum(-1) if stacked.ndim == 3 else stacked
+        means[name] = (shares[:, None] * stacked).sum(0).cpu().numpy()
+    return means
 
 
 class _Replay:

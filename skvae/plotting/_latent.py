@@ -1,0 +1,251 @@
+"""LatentDisplay: where the rows lie in code space."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from ._style import FAINT, FEW, INK, MANY, QUIET, SEQUENTIAL, axes, number, pyplot, write_title
+
+RADII = (1, 2, 3)
+MAX_CLASSES = len(MANY)
+
+
+class LatentDisplay:
+    """Two latents of the codes of rows, over the circles of the prior N(0, I).
+
+    Make it with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_components)
+        Posterior means.
+    y : array-like of shape (n_samples,), default=None
+        What colours the rows: classes get a legend, other numbers a colour bar.
+    components : tuple of int, default=(0, 1)
+        Latents on the two axes, counted from 0.
+    kl_per_latent : array-like of shape (n_components,), default=None
+        Nats that each latent carries, for the title.
+    estimator_name : str, default=None
+        Name for the title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the codes.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+    scatter_ : matplotlib PathCollection
+        The codes, in an order that is mixed so that no class covers the others.
+    circles_ : list of matplotlib Circle
+        One, two and three standard deviations of the prior.
+    legend_ : matplotlib Legend or None
+        Classes and their colours.
+    colorbar_ : matplotlib Colorbar or None
+        Scale of a continuous ``y``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAETransformer
+    >>> from skvae.plotting import LatentDisplay
+    >>> X, y = load_wine(return_X_y=True)
+    >>> vae = VAETransformer(n_components=2, max_iter=10, random_state=0).fit(X)
+    >>> display = LatentDisplay.from_estimator(vae, X, y)
+    >>> display.ax_.get_xlabel()
+    'Latent 0 (sd of the prior)'
+    """
+
+    def __init__(
+        self, *, codes, y=None, components=(0, 1), kl_per_latent=None, estimator_name=None
+    ):
+        self.codes = codes
+        self.y = y
+        self.components = components
+        self.kl_per_latent = kl_per_latent
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y=None, *, components=(0, 1), ax=None, name=None, **kwargs
+    ):
+        """Draw the codes that a fitted estimator gives to rows.
+
+        Parameters
+        ----------
+        estimator : VAETransformer or Pipeline that ends in one
+            Fitted.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,), default=None
+            What colours them.  Words, booleans, categories and up to ten whole numbers are
+            classes; the name of a Series becomes that of the legend.
+        components : tuple of int, default=(0, 1)
+            Latents on the two axes, counted from 0.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name for the title.
+        **kwargs : dict
+            Passed to ``matplotlib.axes.Axes.scatter``.
+
+        Returns
+        -------
+        display : LatentDisplay
+            The display, drawn.
+        """
+        pyplot(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        final = estimator[-1] if hasattr(estimator, "named_steps") else estimator
+        if not hasattr(estimator, "transform"):
+            raise TypeError(
+                f"{cls.__name__} draws what transform gives, and {type(final).__name__} has "
+                "none. Pass a VAETransformer, or the part of the pipeline that ends in it."
+            )
+        display = cls(
+            codes=np.asarray(estimator.transform(X)),
+            y=y,
+            components=components,
+            kl_per_latent=getattr(final, "diagnostics_", {}).get("kl_per_latent"),
+            estimator_name=name,
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax=None, *, name=None, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name for the title; None takes ``estimator_name``.
+        **kwargs : dict
+            Passed to ``matplotlib.axes.Axes.scatter``.
+
+        Returns
+        -------
+        display : LatentDisplay
+            The display itself.
+        """
+        codes = self._chosen_codes()
+        ax = axes(f"{type(self).__name__}.plot", ax, (6.4, 5.2))
+        self.ax_, self.figure_ = ax, ax.figure
+        self.legend_ = self.colorbar_ = None
+        order = np.random.RandomState(0).permutation(len(codes))
+        style = _point_style(len(codes)) | kwargs
+        if self.y is None:
+            self.scatter_ = ax.scatter(*codes[order].T, **{"color": FEW[0]} | style)
+        else:
+            check_consistent_length(codes, self.y)
+            y = pd.Series(self.y).reset_index(drop=True)
+            draw = self._draw_classes if _is_discrete(y) else self._draw_numbers
+            draw(codes[order], y.iloc[order], style)
+        self._draw_prior()
+        for axis, component in zip((ax.xaxis, ax.yaxis), self.components):
+            axis.set_label_text(f"Latent {component} (sd of the prior)", color=INK)
+        write_title(ax, self._title(), self.estimator_name if name is None else name)
+        return self
+
+    def _chosen_codes(self) -> np.ndarray:
+        n_components = self.codes.shape[1]
+        components = list(self.components)
+        if len(components) != 2 or not all(0 <= c < n_components for c in components):
+            raise ValueError(
+                f"components should be two numbers from 0 to {n_components - 1}, as the codes "
+                f"have {n_components} of them; got {self.components!r}."
+            )
+        return self.codes[:, components]
+
+    def _draw_classes(self, codes, y, style) -> None:
+        names, colors, place = _classes(y)
+        if "c" not in style and "color" not in style:
+            style = {"c": [colors[k] for k in place]} | style
+        self.scatter_ = self.ax_.scatter(*codes.T, **style)
+        handles = [
+            self.ax_.plot([], [], "o", color=color, markersize=6, label=name)[0]
+            for name, color in zip(names, colors)
+        ]
+        # A figure that lays itself out makes room beside the axes; elsewhere stay inside.
+        beside = self.figure_.get_layout_engine() is not None
+        where = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {}
+        self.legend_ = self.ax_.legend(
+            handles=handles, title=y.name, frameon=not beside, edgecolor="none",
+            framealpha=0.8, labelcolor=INK, handletextpad=0.2, alignment="left", **where,
+        )  # fmt: skip
+
+    def _draw_numbers(self, codes, y, style) -> None:
+        values = y.to_numpy(dtype=float, na_value=np.nan)
+        self.scatter_ = self.ax_.scatter(
+            *codes.T, **{"c": values, "cmap": SEQUENTIAL, "plotnonfinite": True} | style
+        )
+        self.scatter_.get_cmap().set_bad(FAINT)
+        self.colorbar_ = self.figure_.colorbar(self.scatter_, ax=self.ax_, shrink=0.8)
+        self.colorbar_.outline.set_visible(False)
+        self.colorbar_.set_label("" if y.name is None else str(y.name), color=INK)
+
+    def _draw_prior(self) -> None:
+        from matplotlib.patches import Circle
+
+        ax = self.ax_
+        ax.set_aspect("equal", adjustable="datalim")
+        self.circles_ = [
+            ax.add_patch(Circle((0, 0), r, fill=False, color=FAINT, linewidth=1.0, zorder=0))
+            for r in RADII
+        ]
+
+    def _title(self) -> str:
+        n_components = self.codes.shape[1]
+        if self.kl_per_latent is None:
+            return f"{len(self.codes):,} rows, {n_components} latents"
+        kl, chosen = np.asarray(self.kl_per_latent), list(self.components)
+        if n_components == 2:
+            return f"The two latents carry {number(kl.sum())} nats per row"
+        return (
+            f"Latents {chosen[0]} and {chosen[1]} of {n_components} carry "
+            f"{number(kl[chosen].sum())} of {number(kl.sum())} nats"
+        )
+
+
+def _point_style(n_rows: int) -> dict:
+    """Small and sheer where rows are many."""
+    return {
+        "s": float(np.clip(20_000 / max(n_rows, 1), 4, 26)),
+        "alpha": float(np.clip(1500 / max(n_rows, 1), 0.35, 0.85)),
+        "linewidths": 0,
+        "rasterized": n_rows > 5000,
+    }
+
+
+def _is_discrete(y: pd.Series) -> bool:
+    if not pd.api.types.is_numeric_dtype(y) or pd.api.types.is_bool_dtype(y):
+        return True
+    values = y.dropna().unique()
+    return len(values) <= MAX_CLASSES and bool((values == np.round(values)).all())
+
+
+def _classes(y: pd.Series):
+    """Names and colours of the classes, and the class of each row as a place among them."""
+    counts = y.value_counts(sort=False)
+    names = list(y.cat.categories) if isinstance(y.dtype, pd.CategoricalDtype) else None
+    if names is None:
+        names = sorted(counts.index, key=lambda v: (str(type(v)), v))
+    kept = [name for name in names if counts.get(name, 0)]
+    if len(kept) > MAX_CLASSES:
+        common = set(counts.nlargest(MAX_CLASSES - 1).index)
+        kept = [name for name in kept if name in common]
+    place = pd.Index(kept).get_indexer(pd.Index(y))
+    palette = FEW if len(kept) <= len(FEW) else MANY
+    labels, colors = [_label(name) for name in kept], list(palette[: len(kept)])
+    missing, rest = y.isna().to_numpy(), place < 0
+    for label, rows in (("others", rest & ~missing), ("missing", missing)):
+        if rows.any():
+            place[rows] = len(labels)
+            labels.append(label)
+            colors.append(QUIET if label == "others" else FAINT)
+    return labels, colors, place
+
+
+def _label(value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,161 @@
+"""TrainingDisplay: the bound over the epochs."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._style import BLUE, INK, QUIET, VERMILION, axes, number, pyplot, write_title
+
+
+class TrainingDisplay:
+    """The bound on log p(x) over the epochs, on training and on held-out rows.
+
+    Make it with :meth:`from_estimator`.  The bound is at weight 1, whatever ``beta``, so that
+    both curves say the same; training rows may lie lower, as their encoder sees the noise of
+    ``view``.
+
+    Parameters
+    ----------
+    bound : array-like of shape (n_epochs,)
+        Bound on the training rows, nats per row.
+    validation_bound : array-like of shape (n_validated,), default=None
+        Bound on the held-out rows in the last ``n_validated`` epochs.
+    best_epoch : int, default=None
+        Epoch whose weights were kept, counted from 1; None if those of the last were.
+    estimator_name : str, default=None
+        Name for the title.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the curves.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+    lines_ : list of matplotlib Line2D
+        The curve of the training rows and, where rows were held out, theirs.
+    best_ : matplotlib Line2D or None
+        Mark of the best epoch.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAETransformer
+    >>> from skvae.plotting import TrainingDisplay
+    >>> X, _ = load_wine(return_X_y=True)
+    >>> vae = VAETransformer(n_components=2, max_iter=10, random_state=0).fit(X)
+    >>> display = TrainingDisplay.from_estimator(vae)
+    >>> display.ax_.get_ylabel()
+    'Bound on log p(x) (nats per row)'
+    """
+
+    def __init__(self, *, bound, validation_bound=None, best_epoch=None, estimator_name=None):
+        self.bound = bound
+        self.validation_bound = validation_bound
+        self.best_epoch = best_epoch
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, name=None, **kwargs):
+        """Draw the training of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : VAETransformer or VAEOutlierDetector
+            Fitted; with ``n_members`` above 1 its best member is drawn.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name for the title.
+        **kwargs : dict
+            Passed to ``matplotlib.axes.Axes.plot`` for the curves.
+
+        Returns
+        -------
+        display : TrainingDisplay
+            The display, drawn.
+        """
+        pyplot(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        history = getattr(estimator, "history_", None)
+        if not history:
+            raise ValueError(
+                f"{cls.__name__} draws history_, and this {type(estimator).__name__} has none. "
+                "Pass the VAE itself: pipeline[-1], or best_estimator_ of a search."
+            )
+        # An importance-weighted bound is the loss itself; the loss of the others is weighted.
+        if estimator.objective_.n_draws > 1:
+            bound = -np.asarray(history["loss"])
+        else:
+            bound = np.subtract(history["log_likelihood"], history["kl"])
+        validation_bound = best_epoch = None
+        if "validation_loss" in history:
+            validation_bound = -np.asarray(history["validation_loss"])
+            best_epoch = _best_epoch(history["epoch"], validation_bound)
+        display = cls(
+            bound=bound,
+            validation_bound=validation_bound,
+            best_epoch=best_epoch,
+            estimator_name=name,
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax=None, *, name=None, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            Name for the title; None takes ``estimator_name``.
+        **kwargs : dict
+            Passed to ``matplotlib.axes.Axes.plot`` for the curves.
+
+        Returns
+        -------
+        display : TrainingDisplay
+            The display itself.
+        """
+        ax = axes(f"{type(self).__name__}.plot", ax, (6.4, 4.0))
+        style = {"linewidth": 1.6, "solid_capstyle": "round"} | kwargs
+        epochs = np.arange(1, len(self.bound) + 1)
+        label = "training rows"
+        self.lines_ = ax.plot(epochs, self.bound, **{"color": QUIET, "label": label} | style)
+        self.best_ = None
+        title = f"Bound {number(self.bound[-1])} after {_count(len(epochs))}"
+        if self.validation_bound is not None:
+            held_out = epochs[-len(self.validation_bound) :]
+            self.lines_ += ax.plot(
+                held_out, self.validation_bound, **{"color": BLUE, "label": "held-out rows"} | style
+            )
+            title = f"Held-out bound {number(self.validation_bound[-1])} at the end"
+        if self.best_epoch is not None and self.validation_bound is not None:
+            best = self.validation_bound[self.best_epoch - held_out[0]]
+            (self.best_,) = ax.plot(
+                self.best_epoch, best, "o", color=VERMILION, markersize=7, zorder=3,
+                markeredgecolor="white", markeredgewidth=0.8, clip_on=False, label=f"kept: epoch {self.best_epoch}",
+            )  # fmt: skip
+            title = (
+                f"Best held-out bound {number(best)}, epoch {self.best_epoch} of {len(epochs)}"
+            )
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("Epoch", color=INK)
+        ax.set_ylabel("Bound on log p(x) (nats per row)", color=INK)
+        write_title(ax, title, self.estimator_name if name is None else name)
+        ax.legend(frameon=False, loc="lower right", labelcolor=INK)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _best_epoch(epochs, validation_bound: np.ndarray) -> int:
+    """Place of the best epoch of the last call of ``fit``, which is the one that was kept."""
+    n_epochs, n_validated = len(epochs), len(validation_bound)
+    restarts = np.flatnonzero(np.diff(epochs) <= 0) + 1
+    start = max(restarts.max(initial=0), n_epochs - n_validated)
+    kept = validation_bound[start - (n_epochs - n_validated) :]
+    return int(start + np.nanargmax(kept)) + 1
+
+
+def _count(n_epochs: int) -> str:
+    return "1 epoch" if n_epochs == 1 else f"{n_epochs} epochs"

@@ -1,0 +1,265 @@
+"""The table of example components: one place to add a component, and every contract sees it.
+
+Each axis maps an id to an unbuilt component.  ``tiny_vae`` builds a VAE of two members from
+any of them, ``random_batch`` gives it rows of the right kinds.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from sklearn.base import clone
+
+from skvae import VAETransformer
+from skvae import distributions as D
+from skvae._component import Shapes
+from skvae._pass import Batch
+from skvae.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Columnwise,
+    Likelihood,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+)
+from skvae.networks import ACTIVATIONS, MLP
+from skvae.noise import Noise
+from skvae.objectives import ELBO, IWAE
+from skvae.posteriors import Deterministic, DiagonalNormal
+from skvae.priors import Aggregate, GaussianMixture, StandardNormal
+from skvae.vae import VAE
+from skvae.views import Denoising
+
+SEEDS = (3, 7)
+N_COMPONENTS = 2
+N_ROWS = 6
+SIZES = {
+    "continuous": (1, 1, 1),
+    "count": (1, 1),
+    "binary": (1, 1),
+    "categorical": (3, 2),
+}
+
+POSTERIORS = {"diagonal": DiagonalNormal(), "deterministic": Deterministic()}
+PRIORS = {
+    "standard": StandardNormal(),
+    "mixture": GaussianMixture(n_mixture_components=3),
+    "aggregate": Aggregate(n_mixture_components=2),
+}
+# One block of one kind each; Columnwise wraps them in an estimator.
+BLOCK_LIKELIHOODS = {
+    "normal-auto": Normal(),
+    "normal-shared": Normal(scale="shared", initial_scale=0.5),
+    "normal-column": Normal(scale="column", min_scale=0.05),
+    "normal-fixed": Normal(scale=0.3),
+    "student_t": StudentT(df=3.0),
+    "student_t-column": StudentT(scale="column"),
+    "bernoulli": Bernoulli(),
+    "categorical": Categorical(),
+    "poisson": Poisson(),
+    "negative_binomial": NegativeBinomial(),
+}
+LIKELIHOODS = BLOCK_LIKELIHOODS | {
+    "columnwise": Columnwise(),
+    "columnwise-nested": Columnwise(continuous=StudentT(df=5.0), count=Poisson()),
+    "columnwise-mixed": Columnwise(continuous=Normal(scale="column"), binary="bernoulli"),
+}
+OBJECTIVES = {
+    "elbo": ELBO(),
+    "beta": ELBO(beta=4.0),
+    "autoencoder": ELBO(beta=0.0),
+    "warm_up": ELBO(beta=2.0, warm_up=10),
+    "cycles": ELBO(cycles=2),
+    "free_bits": ELBO(free_bits=0.1),
+    "capacity": ELBO(beta=10.0, capacity=3.0),
+    "iwae": IWAE(),
+    "iwae-2": IWAE(n_draws=2),
+}
+NETWORKS = {
+    "linear": MLP(hidden_layer_sizes=()),
+    "one-layer": MLP(hidden_layer_sizes=(5,)),
+    "two-layers": MLP(hidden_layer_sizes=(20, 5)),
+    "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
+    "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
+} | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}
+VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
+
+TABLE = {
+    "posterior": POSTERIORS,
+    "prior": PRIORS,
+    "likelihood": LIKELIHOODS,
+    "objective": OBJECTIVES,
+    "network": NETWORKS,
+    "view": VIEWS,
+}
+EVERY = {
+    f"{axis}:{name}": (axis, component)
+    for axis, examples in TABLE.items()
+    for name, component in examples.items()
+}
+# What is part of a VAE, as against what judges it.
+PARTS = {name: pair for name, pair in EVERY.items() if pair[0] != "objective"}
+
+# Each distribution over cells, given how to make a parameter, beside scipy's own and the
+# points that carry its mass.
+_COUNTS = np.arange(400.0)
+_SHARES = np.array([0.2, 0.5, 0.3])
+DENSITIES = {
+    "normal": (
+        lambda full: D.Normal(full(0.3), full(math.log(0.7))),
+        stats.norm(0.3, 0.7),
+        np.linspace(-8, 8, 4001),
+    ),
+    "student_t": (
+        lambda full: D.StudentT(full(0.3), full(math.log(0.7)), torch.tensor(9.0)),
+        stats.t(9.0, 0.3, 0.7),
+        np.linspace(-60, 60, 20001),
+    ),
+    "bernoulli": (
+        lambda full: D.Bernoulli(full(0.8)),
+        stats.bernoulli(special.expit(0.8)),
+        np.arange(2.0),
+    ),
+    "categorical": (
+        lambda full: D.Categorical(
+            full(0.0).unsqueeze(-1) + torch.tensor([*np.log(_SHARES) + 1.0, -math.inf])
+        ),
+        stats.rv_discrete(values=(np.arange(3), _SHARES)),
+        np.arange(3.0),
+    ),
+    "poisson": (lambda full: D.Poisson(full(math.log(3.2))), stats.poisson(3.2), _COUNTS),
+    "negative_binomial": (
+        lambda full: D.NegativeBinomial(full(math.log(3.0)), full(math.log(2.0))),
+        stats.nbinom(2.0, 2.0 / 5.0),
+        _COUNTS,
+    ),
+}
+
+
+def blocks_of(likelihood):
+    """The columns that suit a likelihood: all kinds for Columnwise, else its own."""
+    kinds = [likelihood.kind] if isinstance(likelihood, Likelihood) else list(SIZES)
+    return tuple((kind, SIZES[kind]) for kind in kinds)
+
+
+def shapes_of(blocks, n_components=N_COMPONENTS):
+    width = sum(sum(sizes) for _, sizes in blocks)
+    return Shapes(width, n_components, tuple(blocks))
+
+
+def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
+    """Build a small VAE, one member per seed; the parts given are cloned."""
+    defaults = {
+        "network": MLP((5,)),
+        "posterior": DiagonalNormal(),
+        "prior": StandardNormal(),
+        "likelihood": Normal(),
+        "view": None,
+    }
+    parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
+    blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks
+    return VAE(**parts).build(shapes_of(blocks, n_components), Noise(seeds))
+
+
+def random_values(kind, sizes, n_rows, generator):
+    """Cells of one kind, ``(n_rows, columns)``."""
+    if kind == "continuous":
+        return torch.randn(n_rows, len(sizes), generator=generator)
+    tops = {"count": 6, "binary": 2}
+    tops = [tops.get(kind, size) for size in sizes]
+    columns = [torch.randint(top, (n_rows,), generator=generator) for top in tops]
+    return torch.stack(columns, -1).float()
+
+
+def as_inputs(blocks, values):
+    """What an encoder is shown of the cells: categories become one-hot."""
+    split = values.split([len(sizes) for _, sizes in blocks], -1)
+    parts = []
+    for (kind, sizes), cells in zip(blocks, split):
+        if kind == "categorical":
+            codes = zip(cells.long().unbind(-1), sizes)
+            parts += [torch.nn.functional.one_hot(c, size).float() for c, size in codes]
+        else:
+            parts.append(cells)
+    return torch.cat(parts, -1)
+
+
+def random_batch(blocks, n_rows=N_ROWS, masked=False, weighted=False, n_members=2, seed=0):
+    """Rows of these kinds, the same for every member; missing cells hold 0."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = [random_values(kind, sizes, n_rows, generator) for kind, sizes in blocks]
+    values = torch.cat(cells, -1)
+    mask = weights = None
+    inputs = as_inputs(blocks, values)
+    if masked:
+        mask = torch.rand(values.shape, generator=generator) < 0.7
+        values = torch.where(mask, values, 0.0)
+        widths = [n for _, sizes in blocks for n in sizes]
+        inputs = torch.where(mask.repeat_interleave(torch.tensor(widths), -1), inputs, 0.0)
+    if weighted:
+        weights = torch.rand(n_rows, generator=generator) + 0.1
+        weights = (weights / weights.mean()).expand(n_members, -1)
+
+    def stack(rows):
+        return None if rows is None else rows.expand(n_members, 1, -1, -1)
+
+    return Batch(stack(inputs), stack(values), stack(mask), weights)
+
+
+def of_member(batch, member):
+    """The rows of one member of a stack, as a stack of one."""
+    cut = slice(member, member + 1)
+    parts = (batch.inputs, batch.values, batch.mask, batch.weights)
+    return Batch(*(None if part is None else part[cut] for part in parts))
+
+
+# ---------------------------------------------------------------------- what the tests share
+
+
+STANDARD = D.StandardNormal(torch.zeros(1, 1, 1, 1), N_COMPONENTS)
+
+
+def over(examples, xfail=None):
+    """Arguments for ``parametrize``; ``xfail`` maps the ids of known bugs to their reasons."""
+    xfail = xfail or {}
+    return [
+        pytest.param(
+            *(example if isinstance(example, tuple) else (example,)),
+            id=name,
+            marks=pytest.mark.xfail(strict=True, reason=xfail[name]) if name in xfail else (),
+        )
+        for name, example in examples.items()
+    ]
+
+
+def vae_and_batch(axis, component, seeds=SEEDS, **kinds):
+    """A tiny VAE with this component on this axis, and rows that suit it."""
+    vae = tiny_vae(seeds, **({} if axis == "objective" else {axis: component}))
+    return vae, random_batch(blocks_of(vae.likelihood), n_members=len(seeds), **kinds)
+
+
+def is_unbuilt(component):
+    fresh = type(component)(**component.get_params(deep=False))
+    weights = [*component.parameters(), *component.buffers()]
+    return not weights and vars(fresh).keys() == vars(component).keys()
+
+
+def normal(loc, log_scale):
+    """One row of independent normals, as a stack of one."""
+    return D.Normal(*(torch.tensor(v).reshape(1, 1, 1, -1) for v in (loc, log_scale)))
+
+
+def small(**params):
+    """An estimator that is trained in no time."""
+    defaults = {"max_iter": 3, "hidden_layer_sizes": (8,), "random_state": 0}
+    return VAETransformer(2, **(defaults | params))
+
+
+def table(n=80, d=3):
+    """Rows with one strong factor."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 1)) @ np.ones((1, d)) + 0.3 * rng.normal(size=(n, d))

@@ -1,0 +1,150 @@
+"""Densities, draws and divergences against scipy, quadrature and Monte Carlo."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from components import DENSITIES, PRIORS, SEEDS, STANDARD, normal, over
+from numpy.testing import assert_allclose
+from scipy import special, stats
+from sklearn.base import clone
+
+from skvae import distributions as D
+from skvae._component import Shapes
+from skvae.divergences import kl, log_ratio
+from skvae.noise import Noise
+
+# ------------------------------------------------------------------------------- distributions
+
+
+def cells(values):
+    return torch.as_tensor(values, dtype=torch.float32).reshape(1, 1, -1, 1)
+
+
+def filled(n):
+    return lambda value: torch.full((1, 1, n, 1), value)
+
+
+@pytest.mark.parametrize("make, exact, support", over(DENSITIES))
+def test_density_sums_to_one_and_agrees_with_scipy(make, exact, support):
+    log_prob = make(filled(len(support))).log_prob(cells(support)).numpy().ravel()
+    reference = getattr(exact, "logpdf", None) or exact.logpmf
+    expected = reference(support)
+    likely = expected > -30
+    assert_allclose(log_prob[likely], expected[likely], rtol=1e-5, atol=1e-5)
+    mass = np.exp(log_prob.astype(float))
+    step = support[1] - support[0]
+    assert abs(mass.sum() * step - 1.0) < 1e-4
+
+
+@pytest.mark.parametrize("make, exact, support", over(DENSITIES))
+def test_draws_have_the_moments_of_the_distribution(make, exact, support):
+    n = 100_000
+    distribution = make(filled(n))
+    draws = distribution.sample(Noise([5])).numpy().ravel().astype(float)
+    error = draws.std() / n**0.5
+    assert abs(draws.mean() - exact.mean()) < 4 * error
+    squares = (draws - draws.mean()) ** 2
+    assert abs(squares.mean() - exact.var()) < 4 * squares.std() / n**0.5
+    if not isinstance(distribution, D.Categorical):
+        assert_allclose(distribution.mean[0, 0, 0, 0], exact.mean(), rtol=1e-5)
+    assert np.isin(draws, support).all() or hasattr(exact, "pdf")
+
+
+@pytest.mark.xfail(strict=True, reason="lgamma(x + n) - lgamma(n) cancels in float32")
+@pytest.mark.parametrize("total", [1e3, 1e5, 3e6])
+def test_negative_binomial_of_little_dispersion_is_nearly_poisson(total):
+    counts = np.arange(10.0)
+    log_total = cells(np.log(total))
+    log_prob = D.NegativeBinomial(filled(10)(math.log(3.0)), log_total).log_prob(cells(counts))
+    expected = stats.nbinom(total, total / (total + 3.0)).logpmf(counts)
+    assert_allclose(log_prob.numpy().ravel(), expected, atol=1e-4)
+
+
+def one_normal_mixture(loc, scale):
+    return D.NormalMixture(
+        torch.zeros(1, 1), torch.tensor([[loc]]), torch.diag_embed(1 / torch.tensor([[scale]]))
+    )
+
+
+@pytest.mark.parametrize(
+    "p, mixture",
+    [
+        (STANDARD, one_normal_mixture([0.0, 0.0], [1.0, 1.0])),
+        (
+            normal([-0.2, 0.5], [0.3, -0.4]),
+            one_normal_mixture([-0.2, 0.5], np.exp([0.3, -0.4]).tolist()),
+        ),
+    ],
+)
+def test_kl_in_closed_form_equals_monte_carlo(p, mixture):
+    n = 200_000
+    q = normal([0.4, -1.0], [-0.7, 0.2])
+    z = q.rsample(Noise([1]), n)
+    closed = kl(q, p, z)
+    assert closed.shape == (1, 1, 1, 2)
+    terms = log_ratio(q, p, z)
+    assert terms.shape == (1, n, 1, 2)
+    assert ((terms.mean(1) - closed[:, 0]).abs() < 4 * terms.std(1) / n**0.5).all()
+    fallback = kl(q, mixture, z)
+    assert fallback.shape == (1, n, 1, 1)
+    assert_allclose(fallback.mean(), closed.sum(), atol=4 * fallback.std() / n**0.5)
+    assert (closed > 0.1).all(), "a KL of 0 would agree with anything"
+
+
+def test_kl_is_zero_at_equality():
+    for q, p in (
+        (normal([0.0, 0.0], [0.0, 0.0]), STANDARD),
+        (normal([0.4, -1.0], [-0.7, 0.2]), normal([0.4, -1.0], [-0.7, 0.2])),
+    ):
+        assert_allclose(kl(q, p, q.loc), 0.0, atol=1e-7)
+
+
+def test_normal_mixture_by_brute_force_and_by_sampling():
+    rng = np.random.default_rng(0)
+    loc = rng.normal(size=(3, 2)) * 2
+    roots = rng.normal(size=(3, 2, 2)) + 1.5 * np.eye(2)
+    covariance = roots @ roots.transpose(0, 2, 1)
+    weights = np.array([0.5, 0.2, 0.3])
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    arrays = (np.log(weights), loc, whitening)
+    # The second member is another mixture, lest members be mixed up.
+    other = (np.log(weights[::-1].copy()), loc + 1, 2 * whitening)
+    stacked = [torch.tensor(np.stack(pair), dtype=torch.float32) for pair in zip(arrays, other)]
+    mixture = D.NormalMixture(*stacked)
+    x = rng.normal(size=(50, 2)) * 3
+    expected = [
+        special.logsumexp(
+            [
+                np.log(w) + stats.multivariate_normal(m, c / shrink).logpdf(x)
+                for w, m, c in zip(ws, loc + shift, covariance)
+            ],
+            axis=0,
+        )
+        for ws, shift, shrink in ((weights, 0, 1), (weights[::-1], 1, 4))
+    ]
+    log_prob = mixture.log_prob(torch.tensor(x, dtype=torch.float32).expand(2, 1, -1, -1))
+    assert log_prob.shape == (2, 1, 50)
+    assert_allclose(log_prob[:, 0], expected, rtol=1e-4)
+    draws = mixture.sample(Noise([1, 2]), 100_000)[0, 0].numpy()
+    mean = weights @ loc
+    spread = np.einsum("k,kij->ij", weights, covariance)
+    spread += np.einsum("k,ki,kj->ij", weights, loc - mean, loc - mean)
+    assert_allclose(draws.mean(0), mean, atol=4 * (np.diag(spread).max() / 1e5) ** 0.5)
+    assert_allclose(np.cov(draws.T), spread, atol=0.02 * np.diag(spread).max())
+
+
+def test_aggregate_is_standard_in_training_and_fitted_afterwards():
+    prior = clone(PRIORS["aggregate"]).build(Shapes(3, 2, ()), Noise(SEEDS))
+    codes = np.random.default_rng(0).normal(size=(2, 500, 2)) * [[[0.3, 2.0]]] + 1.0
+    prior.calibrate(codes, seed=0)
+    assert isinstance(prior.train()(), D.StandardNormal)
+    draws = prior.eval()().sample(Noise(SEEDS), 20_000).numpy()
+    assert_allclose(draws.mean((1, 2)), codes.mean(1), atol=0.1)
+    assert_allclose(draws.std((1, 2)), codes.std(1), rtol=0.1)
+    twin = pickle.loads(pickle.dumps(prior))
+    assert torch.equal(
+        twin().log_prob(torch.ones(2, 1, 1, 2)), prior().log_prob(torch.ones(2, 1, 1, 2))
+    )
