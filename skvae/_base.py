@@ -21,6 +21,7 @@ from ._diagnostics import diagnose, warn_if_empty
 from ._persistence import check_version, stamp_version
 from ._process import arithmetic
 from ._progress import ProgressLine
+from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, FitProgress, nested_diagram
 from .calibration import calibrate
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
@@ -37,7 +38,6 @@ from .views import VIEWS, View
 
 # A validation split of fewer rows says nothing about the bound.
 MIN_VALIDATION_ROWS = 5
-MIN_CALIBRATION_ROWS = 256
 
 AXES: dict[str, dict[str, type[Component]]] = {
     "objective": OBJECTIVES,
@@ -164,11 +164,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         self : estimator
             The estimator itself.
         """
-        for name in {key.split("__")[0] for key in params if "__" in key} & set(AXES):
-            if isinstance(params.get(name, getattr(self, name)), str):
-                params = {name: self._resolve(name, params.get(name)), **params}
-        own = {key: value for key, value in params.items() if "__" not in key}
-        nested = {key: value for key, value in params.items() if "__" in key}
+        own, nested = outer_first(expand_shorthands(self, params, AXES, self._resolve))
         super().set_params(**own)
         return super().set_params(**nested)
 
@@ -219,11 +215,42 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         history = self._train(rows, train_index, validation_index, noise, settings, X)
         # Only a stream of batches goes on with the same moments; a model to keep is smaller.
         self._optimizer_state = history.optimizer_state if n_epochs else None
-        # One batch of a stream may be too small to refit a density to; the last refit stays.
-        if self.calibrate and (first or not n_epochs or len(order) >= MIN_CALIBRATION_ROWS):
+        self.vae_.uncalibrate()
+        # A stream of batches would spend its time on refits: recalibrate does it once.
+        if self.calibrate and not n_epochs:
             calibrate(self.vae_, rows, train_index, validation_index, int(seeds[0]))
         judged = train_index if validation_index is None else validation_index
         self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
+        return self
+
+    def recalibrate(self, X, y=None, sample_weight=None):
+        """Refit noise, prior and posterior width to these rows, the networks fixed.
+
+        ``fit`` does so by itself; after ``partial_fit``, or when new rows differ from those
+        of the training, this makes scores and samples right again.  Codes do not change.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows, best ones that were not trained on.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : estimator
+            The estimator.
+        """
+        encoded = self._encode(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, encoded.values)
+        rows = Rows.from_arrays(encoded, sample_weight, self._device())
+        index = torch.arange(len(encoded.values), device=rows.values.device)
+        vae = self.vae_.to(rows.values.device)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        calibrate(vae, rows, index.expand(vae.n_members, -1), None, seed)
         return self
 
     def _check_weights(self, X, sample_weight):

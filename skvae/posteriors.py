@@ -40,6 +40,9 @@ class Posterior(Component):
     def calibrate(self, log_factor: Tensor) -> None:
         """Widen or narrow the posterior by ``exp(log_factor)``, used after training only."""
 
+    def uncalibrate(self) -> None:
+        """Forget the calibration."""
+
 
 class DiagonalNormal(Posterior):
     """Independent normals per latent, ``q(z|x) = N(loc(x), scale(x)^2)``.
@@ -81,6 +84,10 @@ class DiagonalNormal(Posterior):
     def calibrate(self, log_factor: Tensor) -> None:
         """Multiply the scales by ``exp(log_factor)`` after training."""
         self.log_factor.copy_(log_factor.view_as(self.log_factor))
+
+    def uncalibrate(self) -> None:
+        """Go back to the scales of training."""
+        self.log_factor.zero_()
 
 
 class Deterministic(Posterior):

@@ -28,6 +28,9 @@ class Prior(Component):
     def calibrate(self, codes: np.ndarray, seed: int) -> None:
         """Refit to the codes ``(members, n_samples, n_components)`` after training."""
 
+    def uncalibrate(self) -> None:
+        """Forget the calibration."""
+
 
 class StandardNormal(Prior):
     """Independent normals of mean 0 and variance 1.
@@ -134,6 +137,11 @@ class Aggregate(StandardNormal):
             stacked = np.stack([getattr(fit, attribute) for fit in fits])
             value = np.log(stacked) if name == "log_weights" else stacked
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).to(self.zero))
+
+    def uncalibrate(self) -> None:
+        """Go back to N(0, I)."""
+        for name in ("log_weights", "loc", "whitening"):
+            self._buffers.pop(name, None)
 
 
 def _fit_mixture(codes: np.ndarray, n_mixture: int, seed: int) -> _FittedMixture:

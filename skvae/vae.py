@@ -53,6 +53,11 @@ class VAE(Component):
         super().select(members)
         self.n_members = len(members)
 
+    def uncalibrate(self) -> None:
+        """Forget what calibration refitted: noise, prior and posterior width."""
+        for part in (self.posterior, self.prior, self.likelihood):
+            part.uncalibrate()
+
     def infer(self, inputs: Tensor) -> Distribution:
         """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``."""
         return self.posterior(self.network.encode(inputs))

@@ -168,7 +168,7 @@ def test_masking_a_cell_removes_its_term_and_nothing_else(likelihood):
     terms = step.likelihood.log_prob(batch.values)
     n_columns = batch.values.shape[-1]
     assert terms.shape == (2, 3, 6, n_columns)
-    assert torch.equal(step.log_likelihood, terms.sum(-1))
+    assert_allclose(step.log_likelihood.detach(), terms.sum(-1).detach(), rtol=1e-5, atol=1e-5)
     n_coded = sum(len(sizes) for kind, sizes in blocks_of(likelihood) if kind == "categorical")
     for column in range(n_columns):
         batch.mask = torch.ones_like(batch.values, dtype=torch.bool)
@@ -184,7 +184,11 @@ def test_masking_a_cell_removes_its_term_and_nothing_else(likelihood):
             atol=1e-5,
         )
         others = [0, 1, 3, 4, 5]
-        assert torch.equal(masked.log_likelihood[:, :, others], step.log_likelihood[:, :, others])
+        assert_allclose(
+            masked.log_likelihood[:, :, others].detach(),
+            step.log_likelihood[:, :, others].detach(),
+            rtol=1e-5,
+        )
         vae.zero_grad()
         ELBO()(masked, 0.0, 1).sum().backward()
         assert all(p.grad.isfinite().all() for p in vae.parameters() if p.requires_grad)
@@ -215,7 +219,6 @@ def test_shorthand_strings_take_nested_parameters():
         VAETransformer().set_params(objective__gamma=1.0)
 
 
-@pytest.mark.xfail(strict=True, reason="the string wins over its object")
 def test_shorthand_and_its_parameter_in_one_call():
     vae = VAETransformer().set_params(objective="iwae", objective__n_draws=3)
     assert repr(vae.objective) == "IWAE(n_draws=3)"
@@ -227,14 +230,12 @@ def test_shorthand_of_the_network_follows_the_sizes_set_with_it():
     assert vae.network.hidden_layer_sizes == (4,)
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 @pytest.mark.parametrize(
     "grid",
     [
         {"objective__beta": BETAS, "n_components": [1, 2]},
-        pytest.param(
-            {"likelihood__continuous__scale": ["shared", 0.5], "view__scale": [0.2]},
-            marks=pytest.mark.xfail(strict=True, reason="Columnwise keeps its strings"),
-        ),
+        {"likelihood__continuous__scale": ["shared", 0.5], "view__scale": [0.2]},
     ],
 )
 def test_grid_search_on_the_default_strings(grid):

@@ -6,7 +6,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from components import DENSITIES, PRIORS, SEEDS, STANDARD, normal, over
+from components import (
+    BLOCK_LIKELIHOODS,
+    DENSITIES,
+    PRIORS,
+    SEEDS,
+    STANDARD,
+    blocks_of,
+    normal,
+    over,
+    random_batch,
+    tiny_vae,
+)
 from numpy.testing import assert_allclose
 from scipy import special, stats
 from sklearn.base import clone
@@ -51,6 +62,48 @@ def test_draws_have_the_moments_of_the_distribution(make, exact, support):
     if not isinstance(distribution, D.Categorical):
         assert_allclose(distribution.mean[0, 0, 0, 0], exact.mean(), rtol=1e-5)
     assert np.isin(draws, support).all() or hasattr(exact, "pdf")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("likelihood", over(BLOCK_LIKELIHOODS))
+def test_sum_over_a_row_and_its_gradient_are_those_of_the_cells(likelihood, masked):
+    part = tiny_vae(likelihood=likelihood).likelihood.double()
+    batch = random_batch(blocks_of(likelihood), masked=masked)
+    generator = torch.Generator().manual_seed(1)
+    shape = (2, 3, 6, part.n_parameters)
+    parameters = torch.randn(shape, generator=generator, dtype=torch.double).requires_grad_()
+    leaves = [parameters, *(p for p in part.parameters() if p.requires_grad)]
+    upstream = torch.randn(2, 3, 6, generator=generator, dtype=torch.double)
+    cells = part(parameters).log_prob(batch.values.double())
+    expected = (cells if batch.mask is None else torch.where(batch.mask, cells, 0.0)).sum(-1)
+    rows = part(parameters).log_prob_rows(batch.values.double(), batch.mask)
+    assert_allclose(rows.detach(), expected.detach(), rtol=1e-10)
+    pairs = (torch.autograd.grad((r * upstream).sum(), leaves) for r in (rows, expected))
+    for ours, theirs in zip(*pairs, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+def test_posterior_gradients_by_finite_differences(n_draws):
+    vae = tiny_vae().double().train()
+    raw = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double() * 3
+    raw.requires_grad_()
+    eps = torch.randn(2, n_draws, 4, 2, generator=torch.Generator().manual_seed(1)).double()
+
+    class Same:
+        def normal(self, *shape):
+            return eps
+
+    check = torch.autograd.gradcheck
+    assert check(lambda r: vae.posterior(r).rsample(Same(), n_draws), raw)
+    assert check(lambda r: kl(vae.posterior(r), vae.prior(), None), raw)
+    q = vae.posterior(raw)
+    plain = D.Normal(q.loc, q.log_scale)
+    assert_allclose(q.rsample(Same(), n_draws).detach(), plain.rsample(Same(), n_draws).detach())
+    ours, theirs = (kl(d, vae.prior(), None).detach() for d in (q, plain))
+    assert_allclose(ours, theirs, rtol=1e-6)
+    evaluated = vae.eval().posterior(raw)
+    assert_allclose(evaluated.scale.detach(), plain.scale.detach())
 
 
 @pytest.mark.xfail(strict=True, reason="lgamma(x + n) - lgamma(n) cancels in float32")

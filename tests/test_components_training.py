@@ -28,7 +28,7 @@ from skvae import distributions as D
 from skvae import likelihoods
 from skvae._pass import Pass
 from skvae.divergences import kl, log_ratio
-from skvae.exceptions import DivergedError
+from skvae.exceptions import DivergedError, PosteriorCollapseWarning
 from skvae.networks.mlp import Perceptron
 from skvae.noise import FixedDraws, Noise
 from skvae.objectives import ELBO, IWAE
@@ -215,6 +215,7 @@ def test_training_a_stack_does_not_warn():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.simplefilter("ignore", PosteriorCollapseWarning)
             small(n_members=2).fit(table())
     finally:
         torch.set_warn_always(False)
@@ -251,6 +252,7 @@ def test_interrupt_keeps_the_best_epoch_of_each_member():
         assert parameter.grad is None
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_interrupted_fit_warns_and_leaves_a_working_model(monkeypatch, stop_at):
     calls = []

@@ -66,14 +66,16 @@ X_train, X_test, y_train, y_test = train_test_split(
 
 def search(codes, **grid):
     classifier = LogisticRegression(max_iter=1000)
-    pipeline = Pipeline([("codes", codes), ("scale", StandardScaler()), ("classifier", classifier)])
+    pipeline = Pipeline(
+        [("codes", codes), ("scale", StandardScaler()), ("classifier", classifier)]
+    )
     grid = {f"codes__{name}": values for name, values in grid.items()}
     return GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X_train, y_train)
 
 
 sizes, betas = [2, 4, 8], [0.5, 1.0]
 vae = search(
-    VAETransformer(max_iter=60, random_state=0), n_components=sizes, objective__beta=betas
+    VAETransformer(max_iter=40, random_state=0), n_components=sizes, objective__beta=betas
 )
 pca = search(PCA(random_state=0), n_components=sizes)
 
@@ -85,15 +87,17 @@ def accuracies(fitted):
     return results.set_index(list(results.columns[:-1]))["accuracy"]
 
 
-print(f"DIGITS  {X.shape[0]:,} images of 8 x 8 pixels; {len(y_train):,} train, {len(y_test)} judge")
+print(
+    f"DIGITS  {X.shape[0]:,} images of 8 x 8 pixels; {len(y_train):,} train, {len(y_test)} judge"
+)
 print("  Accuracy of logistic regression on the codes, 3-fold on the rows that train:")
-print(f"    {'components':>10}  {'PCA':>6}  " + "  ".join(f"{f'VAE, beta={b:g}':>13}" for b in betas))
+print(
+    f"    {'components':>10}  {'PCA':>6}  " + "  ".join(f"{f'VAE, beta={b:g}':>13}" for b in betas)
+)
 for size, row in accuracies(vae).unstack().iterrows():
     cells = "  ".join(f"{value:13.1%}" for value in row)
     print(f"    {size:>10}  {accuracies(pca)[size]:6.1%}  {cells}")
-size, beta = (
-    vae.best_params_[f"codes__{name}"] for name in ("n_components", "objective__beta")
-)
+size, beta = (vae.best_params_[f"codes__{name}"] for name in ("n_components", "objective__beta"))
 print(
     f"  The search takes {size} components and beta={beta:g}: {vae.score(X_test, y_test):.1%} on "
     f"the rows that judge (PCA with {pca.best_params_['codes__n_components']}: "
@@ -108,7 +112,12 @@ figure, axes = plt.subplots(3, 8, figsize=(6.4, 2.7), layout="constrained")
 for ax, image in zip(axes.flat, codes.sample(24, random_state=1)):
     ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
     ax.set_axis_off()
-figure.suptitle("Digits drawn from the model", fontsize="medium", x=0.01, ha="left")
+figure.suptitle(
+    "Digits drawn from the model, noise of the pixels included",
+    fontsize="medium",
+    x=0.01,
+    ha="left",
+)
 keep(figure, "digits_sampled.png")
 
 # %%
@@ -160,16 +169,19 @@ print(
 
 scores = detector.score_samples(X_judged)
 figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-bins = np.linspace(np.percentile(scores, 5), scores.max(), 50)
-for label, color, kind in (("benign", "#0072B2", 0), ("malignant", "#D55E00", 1)):
-    kept = np.clip(scores[is_malignant == kind], bins[0], None)
-    ax.hist(kept, bins, color=color, alpha=0.75, label=f"{label}, unseen")
+bins = np.linspace(np.percentile(scores, 20), scores.max(), 45)
+shown = np.clip(scores, bins[0], None)
+ax.hist(
+    [shown[is_malignant == 0], shown[is_malignant == 1]], bins, stacked=True,
+    color=["#0072B2", "#E69F00"], label=["benign", "malignant"],
+)  # fmt: skip
 ax.axvline(detector.offset_, color="0.3", linewidth=1)
 ax.annotate(
-    "flagged  ", (detector.offset_, 0.94), xycoords=("data", "axes fraction"), ha="right", color="0.3"
-)
-ax.set_xlabel("log p(x) (nats); the lowest are gathered in the first bar")
-ax.set_ylabel("Rows")
+    "\N{LEFTWARDS ARROW} flagged ", (detector.offset_, 0.92), color="0.3", ha="right",
+    xycoords=("data", "axes fraction"),
+)  # fmt: skip
+ax.set_xlabel("log p(x) (nats); the first bar holds all that lies lower")
+ax.set_ylabel("Unseen rows")
 ax.set_title(
     f"Malignant rows are less likely: AUROC {roc_auc_score(is_malignant, -scores):.3f}",
     loc="left", fontsize="medium",
@@ -198,19 +210,19 @@ print(
     f"missing ({hidden.sum()} of them hidden by us); the species is not shown"
 )
 print(f"  A row has {vae.score(table):.2f} nats on average, over the cells it has.")
-print("  What the model puts into the hidden cells, beside the commonest or middle value:")
+print("  Hidden cells, filled by the model and by the commonest or middle value of the column:")
 for name, place in zip(table, hidden.T):
     truth, ours = penguins.loc[place, name], filled.loc[place, name]
     if isinstance(table[name].dtype, pd.CategoricalDtype):
         plain = table[name].mode()[0]
         right, plainly = (ours == truth).mean(), (truth == plain).mean()
-        print(f"    {name:<18} right in {right:5.0%}   {plain} in {plainly:.0%}")
+        print(f"    {name:<18} {'right':>6}  {right:6.0%}  {plainly:6.0%}")
     else:
         error, plainly = (
             np.abs(truth.astype(float) - guess).mean()
             for guess in (ours.astype(float), table[name].astype(float).median())
         )
-        print(f"    {name:<18} off by {error:7.1f}   median {plainly:.1f}")
+        print(f"    {name:<18} {'off by':>6}  {error:6.1f}  {plainly:6.1f}")
 
 # %%
 # New penguins come with the columns, dtypes and categories of the old.
@@ -226,10 +238,8 @@ print(f"  Their dtypes are {same} of the table: {', '.join(map(str, new.dtypes))
 
 from skvae.plotting import LatentDisplay, TrainingDisplay
 
-order = np.argsort(-vae.diagnostics_["kl_per_latent"])
-latents = LatentDisplay.from_estimator(
-    vae, table, species, components=tuple(int(k) for k in order[:2]), name="Penguins"
-)
+fullest = sorted(np.argsort(vae.diagnostics_["kl_per_latent"])[-2:])
+latents = LatentDisplay.from_estimator(vae, table, species, components=fullest, name="Penguins")
 keep(latents.figure_, "penguins_latents.png")
 
 # %%

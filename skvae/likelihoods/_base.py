@@ -52,6 +52,9 @@ class Likelihood(Component):
     def calibrate(self, train: Cells, held_out: Cells) -> None:
         """Refit what does not depend on the code, the networks fixed."""
 
+    def uncalibrate(self) -> None:
+        """Forget the calibration."""
+
     def noise_scale(self, member: int) -> list[float]:
         """Noise of each column of one member, in standardised units; empty without one."""
         return []

@@ -9,6 +9,7 @@ from torch import Tensor
 from .. import distributions
 from .._component import Component, Shapes
 from .._pass import Cells
+from .._shorthand import expand_shorthands, outer_first
 from ..noise import Noise
 from ._base import Likelihood
 from .continuous import Normal, StudentT
@@ -51,6 +52,19 @@ class Columnwise(Component):
         self.count = count
         self.binary = binary
         self.categorical = categorical
+
+    def set_params(self, **params):
+        """Set parameters; ``continuous__df=3`` turns a shorthand into its object first."""
+        names = self._get_param_names()
+        params = expand_shorthands(self, params, names, lambda _, name: LIKELIHOODS[name]())
+        own, nested = outer_first(params)
+        super().set_params(**own)
+        return super().set_params(**nested)
+
+    def uncalibrate(self) -> None:
+        """Forget the calibration of each kind."""
+        for part in self.parts:
+            part.uncalibrate()
 
     def build(self, shapes: Shapes, noise: Noise) -> Columnwise:
         """Build one likelihood for each kind that the table has."""

@@ -119,6 +119,10 @@ class _LearnedScale(Likelihood):
         chosen = torch.stack(candidates)[best, torch.arange(len(best), device=best.device)]
         self.register_buffer("calibrated", chosen)
 
+    def uncalibrate(self) -> None:
+        """Go back to the scale of training."""
+        self._buffers.pop("calibrated", None)
+
     def forward(self, parameters: Tensor) -> distributions.Distribution:
         """Give one distribution per cell."""
         return self._distribution(parameters, self.log_scale())

@@ -177,10 +177,10 @@ class LatentDisplay:
 
     def _draw_numbers(self, codes, y, style) -> None:
         values = y.to_numpy(dtype=float, na_value=np.nan)
+        shades = pyplot("LatentDisplay").get_cmap(SEQUENTIAL).with_extremes(bad=FAINT)
         self.scatter_ = self.ax_.scatter(
-            *codes.T, **{"c": values, "cmap": SEQUENTIAL, "plotnonfinite": True} | style
+            *codes.T, **{"c": values, "cmap": shades, "plotnonfinite": True} | style
         )
-        self.scatter_.get_cmap().set_bad(FAINT)
         self.colorbar_ = self.figure_.colorbar(self.scatter_, ax=self.ax_, shrink=0.8)
         self.colorbar_.outline.set_visible(False)
         self.colorbar_.set_label("" if y.name is None else str(y.name), color=INK)

@@ -127,18 +127,19 @@ class TrainingDisplay:
         if self.validation_bound is not None:
             held_out = epochs[-len(self.validation_bound) :]
             self.lines_ += ax.plot(
-                held_out, self.validation_bound, **{"color": BLUE, "label": "held-out rows"} | style
+                held_out,
+                self.validation_bound,
+                **{"color": BLUE, "label": "held-out rows"} | style,
             )
             title = f"Held-out bound {number(self.validation_bound[-1])} at the end"
         if self.best_epoch is not None and self.validation_bound is not None:
             best = self.validation_bound[self.best_epoch - held_out[0]]
             (self.best_,) = ax.plot(
                 self.best_epoch, best, "o", color=VERMILION, markersize=7, zorder=3,
-                markeredgecolor="white", markeredgewidth=0.8, clip_on=False, label=f"kept: epoch {self.best_epoch}",
+                markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
+                label=f"kept: epoch {self.best_epoch}",
             )  # fmt: skip
-            title = (
-                f"Best held-out bound {number(best)}, epoch {self.best_epoch} of {len(epochs)}"
-            )
+            title = f"Best held-out bound {number(best)}, epoch {self.best_epoch} of {len(epochs)}"
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel("Epoch", color=INK)
         ax.set_ylabel("Bound on log p(x) (nats per row)", color=INK)

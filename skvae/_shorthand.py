@@ -1,0 +1,25 @@
+"""Strings that stand for components, and what nested parameters make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+
+def expand_shorthands(
+    owner: Any, params: dict[str, Any], axes: Collection[str], resolve: Callable[[str, str], Any]
+) -> dict[str, Any]:
+    """Add the object behind each shorthand that a nested parameter of ``params`` reaches into.
+
+    ``objective__beta=4`` on ``objective="elbo"`` needs an ``ELBO()`` to set ``beta`` on.
+    """
+    reached = {key.split("__", 1)[0] for key in params if "__" in key} & set(axes)
+    given = {name: params.get(name, getattr(owner, name)) for name in reached}
+    objects = {name: resolve(name, v) for name, v in given.items() if isinstance(v, str)}
+    return {**params, **objects}
+
+
+def outer_first(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split parameters into those of the object itself and those of its parts."""
+    own = {key: value for key, value in params.items() if "__" not in key}
+    return own, {key: value for key, value in params.items() if "__" in key}

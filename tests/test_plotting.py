@@ -1,0 +1,231 @@
+"""The pictures say what the estimator holds, wherever they are drawn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_wine
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvae import VAEOutlierDetector, VAETransformer
+from skvae.objectives import ELBO, IWAE
+from skvae.plotting import LatentDisplay, TrainingDisplay
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+X, Y = load_wine(return_X_y=True)
+QUICK = {"n_components": 3, "hidden_layer_sizes": (8,), "max_iter": 6}
+QUICK |= {"learning_rate_init": 0.03, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return VAETransformer(**QUICK).fit(X)
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def labels(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def test_training_draws_both_bounds_and_the_best_epoch(vae):
+    display = TrainingDisplay.from_estimator(vae)
+    history = vae.history_
+    train, held_out = display.lines_
+    np.testing.assert_array_equal(train.get_xdata(), np.arange(1, vae.n_iter_ + 1))
+    np.testing.assert_allclose(
+        train.get_ydata(), np.subtract(history["log_likelihood"], history["kl"])
+    )
+    np.testing.assert_allclose(held_out.get_ydata(), np.negative(history["validation_loss"]))
+    best = int(np.argmin(history["validation_loss"])) + 1
+    assert display.best_epoch == best
+    assert display.best_.get_xdata() == [best]
+    assert f"epoch {best} of {vae.n_iter_}" in display.ax_.get_title(loc="left")
+    assert display.ax_.get_xlabel() == "Epoch"
+    assert "nats per row" in display.ax_.get_ylabel()
+    assert display.figure_ is display.ax_.figure
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VAEOutlierDetector(**QUICK),
+        VAETransformer(n_members=2, **QUICK),
+        VAETransformer(objective=IWAE(3), **QUICK),
+        VAETransformer(objective=ELBO(beta=4.0), **QUICK),
+    ],
+    ids=["detector", "members", "iwae", "beta"],
+)
+def test_training_of_any_estimator(estimator):
+    display = TrainingDisplay.from_estimator(estimator.fit(X))
+    bound, held_out = (line.get_ydata() for line in display.lines_)
+    assert np.isfinite(bound).all() and np.isfinite(held_out).all()
+    # Both curves are bounds at weight 1, whatever the objective weighs.
+    assert abs(bound[-1] - held_out[-1]) < 8
+
+
+def test_training_without_held_out_rows():
+    vae = VAETransformer(early_stopping=False, **QUICK).fit(X)
+    display = TrainingDisplay.from_estimator(vae)
+    assert len(display.lines_) == 1
+    assert display.best_ is None
+    assert display.ax_.get_title(loc="left").startswith("Bound")
+
+
+def test_training_goes_on_counting_when_fit_goes_on():
+    vae = VAETransformer(warm_start=True, **QUICK).fit(X).fit(X)
+    display = TrainingDisplay.from_estimator(vae)
+    n_epochs = len(vae.history_["loss"])
+    assert display.lines_[0].get_xdata()[-1] == n_epochs > QUICK["max_iter"]
+    last = np.asarray(vae.history_["validation_loss"])[QUICK["max_iter"] :]
+    assert display.best_epoch == QUICK["max_iter"] + np.argmin(last) + 1
+
+
+def test_held_out_bound_of_the_last_epochs_only():
+    display = TrainingDisplay(bound=[-3, -2, -1.5], validation_bound=[-2.5, -2.0], best_epoch=3)
+    display.plot()
+    np.testing.assert_array_equal(display.lines_[1].get_xdata(), [2, 3])
+    assert display.best_.get_ydata() == [-2.0]
+
+
+def test_training_names_and_style(vae):
+    display = TrainingDisplay.from_estimator(vae, name="wine", linewidth=3)
+    assert display.ax_.get_title(loc="left").startswith("wine\n")
+    assert {line.get_linewidth() for line in display.lines_} == {3}
+    assert display.plot(name="other").ax_.get_title(loc="left").startswith("other\n")
+
+
+def test_training_refuses_what_has_no_history(vae):
+    with pytest.raises(NotFittedError):
+        TrainingDisplay.from_estimator(VAETransformer())
+    with pytest.raises(ValueError, match="history_"):
+        TrainingDisplay.from_estimator(StandardScaler().fit(X))
+
+
+# -- latents ----------------------------------------------------------------------------------
+
+
+def test_latents_draw_the_codes_with_classes(vae):
+    y = pd.Series(Y, name="cultivar").map({0: "a", 1: "b", 2: "c"})
+    display = LatentDisplay.from_estimator(vae, X, y, components=(2, 0))
+    drawn = np.asarray(display.scatter_.get_offsets())
+    np.testing.assert_allclose(
+        np.sort(drawn, axis=0), np.sort(vae.transform(X)[:, [2, 0]], axis=0), rtol=1e-6
+    )
+    assert labels(display.legend_) == ["a", "b", "c"]
+    assert display.legend_.get_title().get_text() == "cultivar"
+    assert display.colorbar_ is None
+    assert display.ax_.get_xlabel().startswith("Latent 2")
+    assert display.ax_.get_ylabel().startswith("Latent 0")
+    assert [circle.get_radius() for circle in display.circles_] == [1, 2, 3]
+    assert "of 3 carry" in display.ax_.get_title(loc="left")
+
+
+def test_latents_give_each_row_the_colour_of_its_class(vae):
+    display = LatentDisplay.from_estimator(vae, X, Y)
+    codes, drawn = vae.transform(X)[:, :2], np.asarray(display.scatter_.get_offsets())
+    colors = [line.get_color() for line in display.legend_.get_lines()]
+    for row in (0, 70, 177):
+        place = np.abs(drawn - codes[row]).sum(axis=1).argmin()
+        expected = matplotlib.colors.to_rgb(colors[Y[row]])
+        np.testing.assert_allclose(display.scatter_.get_facecolors()[place][:3], expected)
+
+
+def test_latents_with_numbers_get_a_colour_bar(vae):
+    y = pd.Series(X[:, -1], name="proline")
+    y[3] = np.nan
+    display = LatentDisplay.from_estimator(vae, X, y)
+    assert display.legend_ is None
+    assert display.colorbar_.ax.get_ylabel() == "proline"
+
+
+def test_latents_without_y_and_in_a_pipeline():
+    pipeline = make_pipeline(StandardScaler(), VAETransformer(**QUICK))
+    display = LatentDisplay.from_estimator(pipeline.set_output(transform="pandas").fit(X), X)
+    assert display.legend_ is None and display.colorbar_ is None
+    assert len(display.scatter_.get_offsets()) == len(X)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (Y == 0, ["False", "True"]),
+        (Y.astype(float), ["0", "1", "2"]),
+        (np.where(Y == 0, None, Y.astype(str)), ["1", "2", "missing"]),
+        (pd.Categorical.from_codes(Y, ["c", "b", "a"]), ["c", "b", "a"]),
+        (pd.Series(Y, dtype="Int64").mask(Y == 1), ["0", "2", "missing"]),
+        (["x"] * len(X), ["x"]),
+    ],
+    ids=["bool", "float", "none", "categorical", "nullable", "one"],
+)
+def test_classes_of_any_dtype(vae, y, expected):
+    assert labels(LatentDisplay.from_estimator(vae, X, y).legend_) == expected
+
+
+def test_many_classes_keep_the_commonest(vae):
+    y = [f"{row % 14:02d}" for row in range(len(X))]
+    found = labels(LatentDisplay.from_estimator(vae, X, y).legend_)
+    assert len(found) == 10 and found[-1] == "others"
+
+
+def test_latents_of_a_deterministic_code():
+    vae = VAETransformer(posterior="deterministic", **QUICK).fit(X)
+    title = LatentDisplay.from_estimator(vae, X).ax_.get_title(loc="left")
+    assert title == "178 rows, 3 latents"
+
+
+def test_latents_refuse(vae):
+    with pytest.raises(NotFittedError):
+        LatentDisplay.from_estimator(VAETransformer(), X)
+    with pytest.raises(TypeError, match="VAEOutlierDetector has none"):
+        LatentDisplay.from_estimator(VAEOutlierDetector(**QUICK).fit(X), X)
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        LatentDisplay.from_estimator(vae, X, components=(0, 3))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LatentDisplay.from_estimator(vae, X, Y[:-1])
+
+
+# -- both -------------------------------------------------------------------------------------
+
+
+def test_a_given_axes_is_used(vae):
+    figure, (left, right) = plt.subplots(1, 2)
+    training = TrainingDisplay.from_estimator(vae, ax=left)
+    latents = LatentDisplay.from_estimator(vae, X, Y, ax=right)
+    assert training.ax_ is left and latents.ax_ is right
+    assert training.figure_ is latents.figure_ is figure
+    figure.tight_layout()
+    figure.canvas.draw()
+    assert len(plt.get_fignums()) == 1
+
+
+def test_importing_is_light():
+    code = "import sys, skvae.plotting; print({'matplotlib', 'torch'} & set(sys.modules))"
+    root = Path(__file__).resolve().parents[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("draw", [TrainingDisplay.from_estimator, LatentDisplay.from_estimator])
+def test_missing_matplotlib_is_named(vae, draw, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    arguments = () if draw == TrainingDisplay.from_estimator else (X,)
+    with pytest.raises(ImportError, match=r'pip install "skvae\[plot\]"'):
+        draw(vae, *arguments)
