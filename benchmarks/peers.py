@@ -21,7 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import skvae
 from skvae import VAETransformer
 from skvae.networks import MLP
 
@@ -48,10 +49,13 @@ def table(n_rows: int, n_columns: int) -> np.ndarray:
 
 
 def ours(batch_size: int, **changed) -> VAETransformer:
-    settings = dict(
-        network=MLP(HIDDEN, "relu", linear_skip=False), batch_size=batch_size, max_iter=N_EPOCHS, n_iter_no_change=N_EPOCHS,
-        random_state=0,
-    )  # fmt: skip
+    settings: dict = {
+        "network": MLP(HIDDEN, "relu", linear_skip=False),
+        "batch_size": batch_size,
+        "max_iter": N_EPOCHS,
+        "n_iter_no_change": N_EPOCHS,
+        "random_state": 0,
+    }
     return VAETransformer(N_COMPONENTS, **settings | changed)
 
 
@@ -238,6 +242,13 @@ def scoring(rounds: int) -> list[str]:
     return lines
 
 
+def found_versions():
+    yield "skvae", skvae.__version__
+    for name in ("torch", "scikit-learn", "pyod", "pythae", "skorch"):
+        with contextlib.suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -246,11 +257,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
-    names = ["skvae", "torch", "scikit-learn", "pyod", "pythae", "skorch"]
-    found = [n for n in names if n == "skvae" or importlib.util.find_spec(n.replace("scikit-learn", "sklearn"))]
-    import skvae
-
-    versions = ", ".join(f"{n} {skvae.__version__ if n == 'skvae' else version(n)}" for n in found)
+    versions = ", ".join(f"{name} {number}" for name, number in found_versions())
     text = [
         "# Speed beside other libraries",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,7 +175,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         if not isinstance(value, str):
             return None if value is None else clone(value)
         if axis == "network":
-            return NETWORKS[value](tuple(self.hidden_layer_sizes), self.activation)
+            pair: Any = NETWORKS[value]
+            return pair(tuple(self.hidden_layer_sizes), self.activation)
         return AXES[axis][value]()
 
     def _components(self) -> dict[str, Component]:
@@ -325,7 +327,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _record(self, history, batch, added: bool) -> None:
         self.best_member_ = int(np.argmin(history.best_loss))
         records = history.member(self.best_member_)
-        earlier = self.history_ if added else {}
+        earlier: dict[str, list] = vars(self)["history_"] if added else {}
         self.history_ = {name: earlier.get(name, []) + value for name, value in records.items()}
         self.n_iter_ += int(history.n_iter[self.best_member_])
         columns, log_scale = self.codec_.modelled_names_, self.codec_.log_scale_

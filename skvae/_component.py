@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ class Component(BaseEstimator, nn.Module):
     component and are trained as one stack.  Pickles hold NumPy arrays only, so a component
     that was trained on a GPU loads where there is none.
     """
+
+    if TYPE_CHECKING:
+        # Parameters, buffers and parts are found by name; torch's stub knows only two kinds.
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self):
         nn.Module.__init__(self)

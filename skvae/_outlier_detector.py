@@ -223,10 +223,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         self._fit(X, sample_weight, resume=self.warm_start)
         scores = self.score_samples(X)
         if self.contamination == "auto":
-            lower, upper = np.percentile(scores, [25.0, 75.0])
+            lower, upper = _quantile(scores, [0.25, 0.75], sample_weight)
             self.offset_ = float(lower - FENCE * (upper - lower))
         else:
-            self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
+            self.offset_ = float(_quantile(scores, self.contamination, sample_weight))
         return self
 
     def decision_function(self, X):
@@ -262,3 +262,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
 # Tukey's rule for far values.
 FENCE = 1.5
+
+
+def _quantile(scores, share, sample_weight):
+    if sample_weight is None:
+        return np.quantile(scores, share)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    return np.quantile(scores, share, weights=weights, method="inverted_cdf")

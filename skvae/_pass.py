@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
-from torch.distributions import Distribution
+
+from .distributions import Distribution
 
 
 @dataclass

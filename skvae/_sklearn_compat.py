@@ -42,7 +42,8 @@ class FitProgress:
 
     def __init__(self, estimator, max_iter: int, **data: Any):
         self.estimator, self.data, self.n_left = estimator, data, max_iter
-        self.context = self.epoch = None
+        self.context: Any = None
+        self.epoch: Any = None
         if hasattr(estimator, "_init_callback_context"):
             context = estimator._init_callback_context(max_subtasks=max_iter)
             if context._callbacks:

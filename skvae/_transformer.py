@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -87,7 +86,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     verbose : int, default=0
         1 prints a progress line, 2 every epoch.
 
-        Attributes
+    Attributes
     ----------
     codec_ : TableCodec
         What was learned about the columns.
@@ -261,9 +260,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             raise ValueError(
                 f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
             )
-        generator = check_random_state(
-            self.random_state if random_state is None else random_state
-        )
+        generator = check_random_state(self.random_state if random_state is None else random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with arithmetic(self._n_threads()):
             return self._table(inference.sample(self._coder(), n_samples, noise))
@@ -328,8 +325,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         return self.vae_.n_latents
 
     def _table(self, values: np.ndarray):
-        config = getattr(self, "_sklearn_output_config", {}).get("transform")
-        return self.codec_.decode(values, container=CONTAINERS.get(config))
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        return self.codec_.decode(values, container=chosen if chosen in CONTAINERS else None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -337,7 +334,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         return tags
 
 
-CONTAINERS = {"pandas": "pandas", "polars": "polars"}
+CONTAINERS = ("pandas", "polars")
 
 
 def _linear(start, stop, share):

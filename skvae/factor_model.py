@@ -76,7 +76,9 @@ class FactorModel:
         factor = np.linalg.cholesky(covariance)
         white = np.linalg.solve(factor, (X - self.mean).T)
         log_det = np.log(np.diag(factor)).sum()
-        return float(-0.5 * (white**2).sum(0).mean() - log_det - 0.5 * X.shape[1] * np.log(2 * np.pi))
+        return float(
+            -0.5 * (white**2).sum(0).mean() - log_det - 0.5 * X.shape[1] * np.log(2 * np.pi)
+        )
 
 
 def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

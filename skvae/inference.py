@@ -96,7 +96,7 @@ def log_marginal(vae: VAE, encoded, n_draws: int, device) -> np.ndarray:
     shared = encoded.inputs is encoded.values
 
     def bound(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
-        batch = Batch(values if shared else inputs, values, mask, None)
+        batch = Batch(values if inputs is None else inputs, values, mask, None)
         log_weight = vae(_for_members(batch, vae.n_members), draws, n_draws).log_weight()
         return ((torch.logsumexp(log_weight, 1) - math.log(n_draws)).T,)
 

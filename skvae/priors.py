@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as _FittedMixture
-from torch import Tensor
-from torch import nn
 
 from . import distributions
 from ._component import Component, Shapes
@@ -132,7 +130,9 @@ class Aggregate(StandardNormal):
         n_mixture = int(np.clip(len(rows) // (10 * n_latents), 1, self.n_mixture_components))
         fits = [_fit_mixture(member[rows], n_mixture, seed) for member in codes]
         for name, attribute in (
-            ("log_weights", "weights_"), ("loc", "means_"), ("whitening", "precisions_cholesky_")
+            ("log_weights", "weights_"),
+            ("loc", "means_"),
+            ("whitening", "precisions_cholesky_"),
         ):
             stacked = np.stack([getattr(fit, attribute) for fit in fits])
             value = np.log(stacked) if name == "log_weights" else stacked
@@ -155,5 +155,7 @@ def _fit_mixture(codes: np.ndarray, n_mixture: int, seed: int) -> _FittedMixture
 
 
 PRIORS: dict[str, type[Prior]] = {
-    "aggregate": Aggregate, "normal": StandardNormal, "mixture": GaussianMixture
+    "aggregate": Aggregate,
+    "normal": StandardNormal,
+    "mixture": GaussianMixture,
 }

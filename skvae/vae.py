@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ._component import Component, Shapes
 from ._pass import Batch, Pass
+from .distributions import Distribution
 from .divergences import kl
 from .noise import FixedDraws, Noise
 

@@ -13,7 +13,7 @@ class View(Component):
     """Base of the views; applied in training only."""
 
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
-        """Change ``inputs (members, 1, rows, width)``, whose first ``n_inputs`` columns are real."""
+        """Change ``inputs (members, 1, rows, width)``; ``n_inputs`` columns are real."""
         raise NotImplementedError
 
 

@@ -189,6 +189,22 @@ def test_normal_mixture_by_brute_force_and_by_sampling():
     assert_allclose(np.cov(draws.T), spread, atol=0.02 * np.diag(spread).max())
 
 
+def test_learned_mixture_by_brute_force():
+    prior = clone(PRIORS["mixture"]).build(Shapes(3, 2, ()), Noise(SEEDS))
+    with torch.no_grad():
+        prior.log_scale.normal_(generator=torch.Generator().manual_seed(0))
+        prior.logits.normal_(generator=torch.Generator().manual_seed(1))
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    log_prob = prior().log_prob(torch.tensor(x).float().expand(2, 1, -1, -1)).detach()
+    logits, loc, log_scale = (
+        p.detach().double().numpy() for p in (prior.logits, prior.loc, prior.log_scale)
+    )
+    for member in range(2):
+        terms = stats.norm(loc[member], np.exp(log_scale[member])).logpdf(x[:, None]).sum(-1)
+        expected = special.logsumexp(terms + special.log_softmax(logits[member]), axis=-1)
+        assert_allclose(log_prob[member, 0], expected, rtol=1e-4)
+
+
 def test_aggregate_is_standard_in_training_and_fitted_afterwards():
     prior = clone(PRIORS["aggregate"]).build(Shapes(3, 2, ()), Noise(SEEDS))
     codes = np.random.default_rng(0).normal(size=(2, 500, 2)) * [[[0.3, 2.0]]] + 1.0

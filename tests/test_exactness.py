@@ -150,7 +150,6 @@ def test_planted_model_scores_exactly_whatever_the_draws(scale):
     log_det = np.log(lam[:3]).sum() + 7 * np.log(lam[3:].mean())
     closed = -0.5 * (10 * np.log(2 * np.pi) + log_det + 10) - vae.codec_.log_scale_.sum()
     assert vae.score(X) == pytest.approx(closed, abs=1e-5)
-    # A slightly wrong encoder is noticed.
     plant(vae.vae_, model, shift=0.02)
     assert vae.vae_(batch, Noise([0]), 16).log_weight().std(1).min() > 1e-3
     assert np.abs(vae.score_samples(X, n_draws=1) - exact).max() > 1e-3
@@ -248,8 +247,7 @@ def test_trained_linear_vae_is_ppca():
     [(1, 0.3, 4), (5, 0.3, 3), (10, 0.3, 2), (20, 0.3, 1), (40, 0.3, 0), (40, 0.15, 1)],
 )
 def test_beta_switches_units_off_one_by_one(beta, variance, n_active):
-    # Dividing by beta shows PPCA of noise beta * variance: a unit lives while its eigenvalue
-    # is larger.  The last case is beta = 20 in other words, and shows that it is the product.
+    # Divided by beta it is PPCA of noise beta * variance, which the last case shows.
     eigenvalues = np.array([8, 4, 2, 1, 0.1])
     X = torch.as_tensor(data_with_eigenvalues(eigenvalues), dtype=torch.float32)
     blocks = (("continuous", (1,) * 5),)
@@ -278,6 +276,11 @@ def test_factor_model_agrees_with_sklearn(n_components):
     analysis = FactorAnalysis(n_components, tol=1e-10, max_iter=20_000, svd_method="lapack").fit(X)
     ours = FactorModel.fit(mean, covariance, n_components, False, 1e-9)
     assert ours.log_likelihood(X) == pytest.approx(analysis.score(X), abs=1e-3)
+    matrix, offset, log_scale = ours.posterior()
+    scaled = ours.loadings.T / ours.variance
+    exact = np.linalg.inv(np.eye(n_components) + scaled @ ours.loadings)
+    assert_allclose(X @ matrix + offset, (X - mean) @ scaled.T @ exact, atol=1e-9)
+    assert_allclose(np.diag(np.exp(2 * log_scale)), exact, atol=1e-9)
     pca = PCA(n_components).fit(X)  # whose covariance is divided by n - 1
     shared = FactorModel.fit(mean, np.cov(X.T), n_components, True, 1e-9)
     assert shared.log_likelihood(X) == pytest.approx(pca.score(X), abs=1e-9)
@@ -390,6 +393,5 @@ def test_defaults_beat_factor_analysis_on_average(name):
         ours.append(vae.score(X_test))
         theirs.append(factor_analysis_score(X, X_test))
         raw.append(VAETransformer(random_state=seed, calibrate=False).fit(X).score(X_test))
-    print(name, np.round([np.mean(v) for v in (ours, theirs, raw, accuracies)], 3))
     assert np.mean(ours) > max(np.mean(theirs), np.mean(raw))
     assert name != "digits" or min(accuracies) > 0.941

@@ -75,7 +75,7 @@ def search(codes, **grid):
 
 sizes, betas = [2, 4, 8], [0.5, 1.0]
 vae = search(
-    VAETransformer(max_iter=40, random_state=0), n_components=sizes, objective__beta=betas
+    VAETransformer(max_iter=60, random_state=0), n_components=sizes, objective__beta=betas
 )
 pca = search(PCA(random_state=0), n_components=sizes)
 
@@ -209,8 +209,9 @@ print(
     f"PENGUINS  {len(table)} rows, {table.shape[1]} columns, {table.isna().sum().sum()} cells "
     f"missing ({hidden.sum()} of them hidden by us); the species is not shown"
 )
-print(f"  A row has {vae.score(table):.2f} nats on average, over the cells it has.")
-print("  Hidden cells, filled by the model and by the commonest or middle value of the column:")
+print(f"  Log-likelihood, for comparing models: {vae.score(table):.2f} nats per row.")
+print("  Hidden cells, filled by the model and by the middle or commonest value of the column:")
+print(f"    {'':25}  {'model':>6}  {'column':>6}")
 for name, place in zip(table, hidden.T):
     truth, ours = penguins.loc[place, name], filled.loc[place, name]
     if isinstance(table[name].dtype, pd.CategoricalDtype):

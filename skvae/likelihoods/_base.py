@@ -17,7 +17,7 @@ class Likelihood(Component):
 
     def build(self, shapes: Shapes, noise: Noise) -> Likelihood:
         """Create the weights for ``shapes.blocks``, which holds one block."""
-        (_, self.sizes), = shapes.blocks
+        ((_, self.sizes),) = shapes.blocks
         return self
 
     @property

@@ -55,12 +55,12 @@ class _LearnedScale(Likelihood):
         return not isinstance(self.scale, str)
 
     def log_scale(self) -> Tensor:
-        """Logarithm of the noise scale in standardised units, ``(members, 1, 1, columns or 1)``."""
+        """Logarithm of the noise in standardised units, ``(members, 1, 1, columns or 1)``."""
         if not self.training and "calibrated" in self._buffers:
             return self.calibrated
         if self.fixed:
             return self.log_excess
-        excess = self.log_excess
+        excess: Tensor = self.log_excess
         if self.partly_tied:
             excess = torch.where(self.tied, excess.mean(-1, keepdim=True), excess)
         return torch.logaddexp(excess, self.log_floor)

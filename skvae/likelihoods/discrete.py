@@ -127,7 +127,9 @@ class NegativeBinomial(_Count):
         """Create the log of ``total_count``, the inverse dispersion, per column."""
         super().build(shapes, noise)
         shape = (1, 1, len(self.sizes))
-        self.log_total_count = self.weight(noise, lambda g: torch.zeros(shape, device=noise.device))
+        self.log_total_count = self.weight(
+            noise, lambda g: torch.zeros(shape, device=noise.device)
+        )
         return self
 
     def forward(self, parameters: Tensor) -> distributions.NegativeBinomial:

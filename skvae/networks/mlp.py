@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._component import Component, Shapes
@@ -14,7 +17,7 @@ from ._base import Network
 # multiple of this; the padding stays 0 because every activation maps 0 to 0.
 ALIGNMENT = 16
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "gelu": F.gelu,
@@ -57,8 +60,8 @@ class Perceptron(Component):
         widths = (self.n_inputs, *self.hidden_layer_sizes, self.n_outputs)
         for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
             self.register_parameter(f"weight_{i}", self._uniform(noise, n_in, n_out))
-            zeros = torch.zeros(1, aligned(n_out), device=noise.device)
-            self.register_parameter(f"bias_{i}", self.weight(noise, lambda g, z=zeros: z))
+            zeros = torch.zeros(noise.n_members, 1, aligned(n_out), device=noise.device)
+            self.register_parameter(f"bias_{i}", nn.Parameter(zeros))
         if self.linear_skip and self.hidden_layer_sizes:
             self.weight_skip = self._uniform(noise, self.n_inputs, self.n_outputs)
         return self
@@ -69,13 +72,14 @@ class Perceptron(Component):
         x = x.reshape(members, draws * rows, width)
         padding = aligned(self.n_inputs) - width
         x = F.pad(x, (0, padding)) if padding else x
-        weights, activate, h = self._parameters, ACTIVATIONS[self.activation], x
+        own: dict[str, Any] = self._parameters
+        activate, h = ACTIVATIONS[self.activation], x
         for i in range(self.output_layer):
-            h = activate(torch.baddbmm(weights[f"bias_{i}"], h, weights[f"weight_{i}"]))
+            h = activate(torch.baddbmm(own[f"bias_{i}"], h, own[f"weight_{i}"]))
         last = self.output_layer
-        out = torch.baddbmm(weights[f"bias_{last}"], h, weights[f"weight_{last}"])
-        if "weight_skip" in weights:
-            out = torch.baddbmm(out, x, weights["weight_skip"])
+        out = torch.baddbmm(own[f"bias_{last}"], h, own[f"weight_{last}"])
+        if "weight_skip" in own:
+            out = torch.baddbmm(out, x, own["weight_skip"])
         return out.view(members, draws, rows, -1)[..., : self.n_outputs]
 
     @property
@@ -91,7 +95,7 @@ class Perceptron(Component):
     @torch.no_grad()
     def start(self, matrix: Tensor) -> None:
         """Become the linear map ``matrix (members, n_inputs, n_outputs)``, offset aside."""
-        last = self._parameters[f"weight_{self.output_layer}"]
+        last = getattr(self, f"weight_{self.output_layer}")
         last.zero_()
         linear = self.weight_skip if self.hidden_layer_sizes else last
         linear.zero_()
@@ -100,7 +104,7 @@ class Perceptron(Component):
     @torch.no_grad()
     def start_offset(self, offset: Tensor) -> None:
         """Set the bias of the output."""
-        self._parameters[f"bias_{self.output_layer}"][:, 0, : self.n_outputs] = offset
+        getattr(self, f"bias_{self.output_layer}")[:, 0, : self.n_outputs] = offset
 
     def _uniform(self, noise: Noise, n_in: int, n_out: int):
         def init(generator: torch.Generator) -> Tensor:

@@ -103,9 +103,19 @@ def _private_fused(flat, gradient, moment_1, moment_2, n_steps, rate) -> None:
     # The public fused optimiser calls this kernel behind a layer of Python that costs more
     # than the kernel at the sizes of tables.
     torch._fused_adam_(
-        [flat], [gradient], [moment_1], [moment_2], [], [n_steps],
-        lr=rate, beta1=BETA_1, beta2=BETA_2, weight_decay=0.0, eps=EPSILON,
-        amsgrad=False, maximize=False,
+        [flat],
+        [gradient],
+        [moment_1],
+        [moment_2],
+        [],
+        [n_steps],
+        lr=rate,
+        beta1=BETA_1,
+        beta2=BETA_2,
+        weight_decay=0.0,
+        eps=EPSILON,
+        amsgrad=False,
+        maximize=False,
     )
 
 

@@ -183,9 +183,7 @@ class _Run:
     def _validation_batches(self, index: Tensor) -> list[tuple[Batch, _Replay]]:
         shape = (self.objective.n_draws, VALIDATION_ROWS, self.vae.n_latents)
         draws = self.noise.normal(*shape).clone()
-        return [
-            (self.rows.take(part), _Replay(draws)) for part in index.split(VALIDATION_ROWS, 1)
-        ]
+        return [(self.rows.take(part), _Replay(draws)) for part in index.split(VALIDATION_ROWS, 1)]
 
     @torch.no_grad()
     def _validate(self) -> dict[str, np.ndarray]:
@@ -243,4 +241,3 @@ class _Replay:
 
     def normal(self, n_draws: int, n_rows: int, n_components: int) -> Tensor:
         return self.draws[:, :n_draws, :n_rows, :n_components]
-

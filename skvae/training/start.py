@@ -46,8 +46,9 @@ def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
     mask = None if batch.mask is None else batch.mask[0, 0]
     weights = None if batch.weights is None else batch.weights[0]
     centre = vae.likelihood.start(_cell_means(vae.likelihood, values, mask, weights))
-    X, seen, w = (None if t is None else t.cpu().numpy() for t in (values, mask, weights))
-    X, seen = X[:, :n_locations], None if seen is None else seen[:, :n_locations]
+    X = values[:, :n_locations].cpu().numpy()
+    seen = None if mask is None else mask[:, :n_locations].cpu().numpy()
+    w = None if weights is None else weights.cpu().numpy()
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
         shared = shared_noise_predicts_better(X, seen, w, vae.n_latents, FLOOR)

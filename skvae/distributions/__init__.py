@@ -1,0 +1,26 @@
+"""Distributions over rows: what torch.distributions lacks for stacks of models.
+
+Shapes are ``(members, draws, rows, columns)`` and broadcast.  ``log_prob`` is per column, so
+that a mask can pick the observed cells.  ``rsample`` and ``sample`` take their randomness as
+an argument.  Arguments are not validated: the networks guarantee them.
+"""
+
+from ._base import Distribution
+from .cells import Bernoulli, Blocks, Categorical, NegativeBinomial, Poisson, StudentT
+from .codes import Delta, NormalMixture, StandardNormal
+from .normal import EncodedNormal, Normal
+
+__all__ = [
+    "Bernoulli",
+    "Blocks",
+    "Categorical",
+    "Delta",
+    "Distribution",
+    "EncodedNormal",
+    "NegativeBinomial",
+    "Normal",
+    "NormalMixture",
+    "Poisson",
+    "StandardNormal",
+    "StudentT",
+]

@@ -1,0 +1,39 @@
+"""What a distribution over codes or cells must offer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as _TorchDistribution
+
+from ..noise import FixedDraws, Noise
+
+
+class Distribution(_TorchDistribution):
+    """A distribution per cell: ``log_prob`` per column, a ``point`` and seeded draws."""
+
+    def __init__(self):
+        # The base class validates and copies shapes on every call, which a training step
+        # pays for and never uses.
+        pass
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @property
+    def point(self) -> Tensor:
+        """The single best value: the mean, or the mode of a discrete distribution."""
+        return self.mean
+
+    def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Sum of ``log_prob`` over the observed cells of each row."""
+        log_prob = self.log_prob(value)
+        return (log_prob if mask is None else torch.where(mask, log_prob, 0.0)).sum(-1)
+
+    def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
+        """Draw codes ``(members, n_draws, rows, columns)``, differentiably."""
+        raise NotImplementedError
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        """Draw one value per cell."""
+        raise NotImplementedError

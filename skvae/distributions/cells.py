@@ -1,0 +1,148 @@
+"""Distributions of cells: heavy tails, categories, counts, and several side by side."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..noise import Noise
+from ._base import Distribution
+
+
+class StudentT(Distribution):
+    """Student's t with ``df`` degrees of freedom around ``loc``; heavy tails."""
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, df: Tensor):
+        self.loc = loc
+        self.log_scale = log_scale
+        self.df = df
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        df = self.df
+        z = (value - self.loc) * (-self.log_scale).exp()
+        constant = (
+            torch.lgamma(0.5 * (df + 1))
+            - torch.lgamma(0.5 * df)
+            - 0.5 * (df * math.pi).log()
+            - self.log_scale
+        )
+        return constant - 0.5 * (df + 1) * torch.log1p(z * z / df)
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        shape = self.loc.shape
+        chi2 = 2 * noise.gamma((0.5 * self.df).expand(shape).contiguous())
+        return self.loc + self.log_scale.exp() * noise.normal(*shape[1:]) * (self.df / chi2).sqrt()
+
+
+class Bernoulli(Distribution):
+    """A binary column with the given ``logits``; values between 0 and 1 are allowed."""
+
+    def __init__(self, logits: Tensor):
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return value * self.logits - F.softplus(self.logits)
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        return (noise.uniform(*self.logits.shape[1:]) < self.mean).to(self.logits.dtype)
+
+
+class Categorical(Distribution):
+    """Categorical columns side by side: ``logits (..., columns, categories)``, padded by -inf."""
+
+    def __init__(self, logits: Tensor):
+        self.logits = logits
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of each category, ``(..., columns, categories)``."""
+        return self.logits.softmax(-1)
+
+    @property
+    def point(self) -> Tensor:
+        return self.logits.argmax(-1).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_probs = self.logits.log_softmax(-1)
+        codes = value.long().unsqueeze(-1).expand(*log_probs.shape[:-1], 1)
+        return log_probs.gather(-1, codes).squeeze(-1)
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        uniform = noise.uniform(*self.logits.shape[1:-1], 1)
+        codes = (uniform > self.probs.cumsum(-1)).sum(-1)
+        last = torch.isfinite(self.logits).sum(-1) - 1
+        return torch.minimum(codes, last).to(self.logits.dtype)
+
+
+class Poisson(Distribution):
+    """Counts of mean ``exp(log_rate)``."""
+
+    def __init__(self, log_rate: Tensor):
+        self.log_rate = log_rate
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_rate.exp()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        return noise.poisson(self.mean)
+
+
+class NegativeBinomial(Distribution):
+    """Counts of mean ``exp(log_mean)`` and variance ``mean + mean**2 / total_count``."""
+
+    def __init__(self, log_mean: Tensor, log_total_count: Tensor):
+        self.log_mean = log_mean
+        self.log_total_count = log_total_count
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_mean.exp()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        total = self.log_total_count.exp()
+        log_sum = torch.logaddexp(self.log_mean, self.log_total_count)
+        return (
+            torch.lgamma(value + total)
+            - torch.lgamma(total)
+            - torch.lgamma(value + 1)
+            + total * (self.log_total_count - log_sum)
+            + value * (self.log_mean - log_sum)
+        )
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        total = self.log_total_count.exp().expand(self.log_mean.shape).contiguous()
+        return noise.poisson(noise.gamma(total) * (self.log_mean - self.log_total_count).exp())
+
+
+class Blocks(Distribution):
+    """Blocks of columns, each with its own distribution, behind one ``log_prob``."""
+
+    def __init__(self, parts: list[Distribution], widths: list[int]):
+        self.parts = parts
+        self.widths = widths
+
+    @property
+    def point(self) -> Tensor:
+        return torch.cat([part.point for part in self.parts], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        values = value.split(self.widths, -1)
+        return torch.cat([p.log_prob(v) for p, v in zip(self.parts, values)], -1)
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        return torch.cat([part.sample(noise) for part in self.parts], -1)

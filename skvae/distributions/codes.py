@@ -1,0 +1,111 @@
+"""Distributions of codes, and the divergences between them that have a closed form."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.distributions import register_kl
+
+from ..noise import FixedDraws, Noise
+from ._base import Distribution
+from .normal import LOG_2PI, EncodedNormal, Normal, _EncodedKL
+
+
+class Delta(Distribution):
+    """All mass at ``loc``: a deterministic code, which has no density."""
+
+    def __init__(self, loc: Tensor):
+        self.loc = loc
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def stddev(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        # The density that a point mass has relative to itself: the terms of a bound that
+        # would compare it with a prior are then those of an autoencoder.
+        return torch.zeros_like(value)
+
+    def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
+        return self.loc.expand(-1, n_draws, -1, -1)
+
+
+class NormalMixture(Distribution):
+    """A mixture of full-covariance normals over the last axis; ``log_prob`` is per row.
+
+    Parameters
+    ----------
+    log_weights : Tensor (members, n_mixture_components)
+    loc : Tensor (members, n_mixture_components, columns)
+    whitening : Tensor (members, n_mixture_components, columns, columns)
+        ``(x - loc) @ whitening`` has unit covariance.
+    """
+
+    def __init__(self, log_weights: Tensor, loc: Tensor, whitening: Tensor):
+        self.log_weights = log_weights
+        self.loc = loc
+        self.whitening = whitening
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        members, n_mixture, n = self.loc.shape
+        matrix = self.whitening.permute(0, 2, 1, 3).reshape(members, 1, n, n_mixture * n)
+        offset = (self.loc.unsqueeze(-2) @ self.whitening).reshape(members, 1, 1, n_mixture * n)
+        white = (value @ matrix - offset).unflatten(-1, (n_mixture, n))
+        log_det = self.whitening.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+        constant = (self.log_weights + log_det - 0.5 * n * LOG_2PI)[:, None, None, :]
+        return torch.logsumexp(constant - 0.5 * white.square().sum(-1), -1)
+
+    def sample(self, noise: Noise, n_rows: int) -> Tensor:  # type: ignore[override]
+        """Draw codes ``(members, 1, n_rows, columns)``."""
+        uniform = noise.uniform(n_rows, 1)
+        edges = self.log_weights.softmax(-1).cumsum(-1)[:, None, :]
+        chosen = (uniform > edges).sum(-1).clamp_(max=self.log_weights.shape[-1] - 1)
+        member = torch.arange(len(chosen), device=chosen.device)[:, None]
+        standard = noise.normal(n_rows, self.loc.shape[-1])
+        # cov = (W W')^-1, so a row e of standard normals becomes e W^-1.
+        inverse = torch.linalg.inv(self.whitening)[member, chosen]
+        spread = (standard.unsqueeze(-2) @ inverse).squeeze(-2)
+        return (self.loc[member, chosen] + spread).unsqueeze(1)
+
+
+class StandardNormal(Normal):
+    """Independent normals of mean 0 and standard deviation 1."""
+
+    def __init__(self, zero: Tensor, n_components: int):
+        self.loc = self.log_scale = zero
+        self.n_components = n_components
+
+    @cached_property
+    def scale(self) -> Tensor:
+        return torch.ones_like(self.loc)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -0.5 * (value * value) - 0.5 * LOG_2PI
+
+    def sample(self, noise: Noise, n_rows: int) -> Tensor:  # type: ignore[override]
+        """Draw codes ``(members, 1, n_rows, n_components)``."""
+        return noise.normal(1, n_rows, self.n_components)
+
+
+@register_kl(Normal, StandardNormal)
+def _kl_normal_standard(q: Normal, p: StandardNormal) -> Tensor:
+    entropy_part = torch.rsub(q.log_scale, -0.5)
+    return entropy_part.addcmul(q.loc, q.loc, value=0.5).addcmul(q.scale, q.scale, value=0.5)
+
+
+@register_kl(EncodedNormal, StandardNormal)
+def _kl_encoded_standard(q: EncodedNormal, p: StandardNormal) -> Tensor:
+    return _EncodedKL.apply(q.parameters, q._scale, q._squashed, q.bound)
+
+
+@register_kl(Normal, Normal)
+def _kl_normal_normal(q: Normal, p: Normal) -> Tensor:
+    z = (q.loc - p.loc) / p.scale
+    ratio = q.scale / p.scale
+    return 0.5 * (z * z + ratio * ratio - 1.0) + p.log_scale - q.log_scale
