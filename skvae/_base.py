@@ -206,7 +206,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
         noise = Noise(seeds + self.n_iter_, self._device())
-        rows = Rows.from_arrays(encoded, sample_weight, noise.device)
+        rows = Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, noise.device)
         train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
         if first:
             self._build(parts, noise)
@@ -248,7 +248,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         encoded = self._encode(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, encoded.values)
-        rows = Rows.from_arrays(encoded, sample_weight, self._device())
+        unit = self.codec_.log_scale_
+        rows = Rows.from_arrays(encoded, unit, sample_weight, self._device())
         index = torch.arange(len(encoded.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -326,9 +327,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
 
     def _record(self, history, batch, added: bool) -> None:
         self.best_member_ = int(np.argmin(history.best_loss))
-        records = history.member(self.best_member_)
-        earlier: dict[str, list] = vars(self)["history_"] if added else {}
-        self.history_ = {name: earlier.get(name, []) + value for name, value in records.items()}
+        earlier = vars(self)["history_"] if added else None
+        n_before = len(earlier["epoch"]) if earlier else 0
+        self.best_epoch_ = n_before + int(history.best_epoch[self.best_member_]) + 1
+        self.history_ = history.member(self.best_member_, earlier)
         self.n_iter_ += int(history.n_iter[self.best_member_])
         columns, log_scale = self.codec_.modelled_names_, self.codec_.log_scale_
         self.diagnostics_ = diagnose(self.vae_, self.best_member_, batch, columns, log_scale)

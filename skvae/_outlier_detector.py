@@ -45,7 +45,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
         Non-linearity of the hidden layers.
     init : {"linear", "random"}, default="linear"
-        Where training starts: at the linear model of maximum likelihood, or at random.
+        Where training starts.  ``"linear"``: the noise and the margins of the columns, and,
+        where the network has a linear path (see ``MLP``), the factor model of maximum
+        likelihood.
     calibrate : bool, default=True
         Whether noise, prior and posterior width are refitted after training, the networks
         fixed.
@@ -96,9 +98,13 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     vae_ : VAE
         The trained model, a ``torch.nn.Module``; every tensor has a leading member axis.
     history_ : dict of list
-        Terms per epoch in nats per row, for training and held-out rows.
+        Per epoch, in nats per row in the original units: ``bound`` (at weight 1),
+        ``log_likelihood``, ``kl`` and ``loss`` (as weighed in training), and those of the
+        held-out rows as ``validation_bound`` and so on.
     n_iter_ : int
         Epochs trained.
+    best_epoch_ : int
+        Epoch whose weights were kept.
     best_member_ : int
         Member with the best held-out bound.
     diagnostics_ : dict

@@ -24,8 +24,12 @@ class Objective(Component):
         """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
         return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
 
+    def reported(self, step: Pass, loss: Tensor) -> Tensor:
+        """The bound at weight 1 of a batch whose loss is known, ``(members,)``."""
+        return self.mean_bound(step)
+
     def mean_bound(self, step: Pass) -> Tensor:
-        """Weighted mean of the bound over rows: ``(members,)``."""
+        """Weighted mean of the bound over rows, ``(members,)``."""
         return step.mean_log_likelihood - step.mean_kl.sum(-1)
 
 
@@ -118,6 +122,10 @@ class IWAE(Objective):
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound."""
         return -self.mean_bound(step)
+
+    def reported(self, step: Pass, loss: Tensor) -> Tensor:
+        """Give minus the loss, which is the bound."""
+        return -loss
 
     def mean_bound(self, step: Pass) -> Tensor:
         """Weighted mean of the bound over rows."""

@@ -146,6 +146,8 @@ def test_the_threshold_counts_rows_by_weight(contamination, level):
     detector.fit(X, sample_weight=weight)
     scores = np.repeat(detector.score_samples(X), weight.astype(int))
     lower, upper = np.percentile(scores, [25, 75])
-    offset = lower - 1.5 * (upper - lower) if contamination == "auto" else np.percentile(scores, 10)
+    offset = (
+        lower - 1.5 * (upper - lower) if contamination == "auto" else np.percentile(scores, 10)
+    )
     # A weighted percentile may sit one row away from that of the repeated rows.
     assert abs(detector.offset_ - offset) < 0.1 * (upper - lower)

@@ -17,7 +17,15 @@ PACKAGE = ROOT / "skvae"
 MAX_LINES = 420
 
 AXES = {"likelihoods", "networks", "objectives", "penalties", "posteriors", "priors", "views"}
-CORE = {"_component", "_pass", "distributions", "divergences", "exceptions", "noise"}
+CORE = {
+    "_component",
+    "_pass",
+    "_shorthand",
+    "distributions",
+    "divergences",
+    "exceptions",
+    "noise",
+}
 ENGINE = {"calibration", "factor_model", "inference", "training", "vae"}
 ESTIMATORS = {"_imputer", "_outlier_detector", "_synthesizer", "_transformer"}
 

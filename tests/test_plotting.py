@@ -48,11 +48,9 @@ def test_training_draws_both_bounds_and_the_best_epoch(vae):
     history = vae.history_
     train, held_out = display.lines_
     np.testing.assert_array_equal(train.get_xdata(), np.arange(1, vae.n_iter_ + 1))
-    np.testing.assert_allclose(
-        train.get_ydata(), np.subtract(history["log_likelihood"], history["kl"])
-    )
-    np.testing.assert_allclose(held_out.get_ydata(), np.negative(history["validation_loss"]))
-    best = int(np.argmin(history["validation_loss"])) + 1
+    np.testing.assert_allclose(train.get_ydata(), history["bound"])
+    np.testing.assert_allclose(held_out.get_ydata(), history["validation_bound"])
+    best = int(np.argmax(history["validation_bound"])) + 1
     assert display.best_epoch == best
     assert display.best_.get_xdata() == [best]
     assert f"epoch {best} of {vae.n_iter_}" in display.ax_.get_title(loc="left")
@@ -92,8 +90,8 @@ def test_training_goes_on_counting_when_fit_goes_on():
     display = TrainingDisplay.from_estimator(vae)
     n_epochs = len(vae.history_["loss"])
     assert display.lines_[0].get_xdata()[-1] == n_epochs > QUICK["max_iter"]
-    last = np.asarray(vae.history_["validation_loss"])[QUICK["max_iter"] :]
-    assert display.best_epoch == QUICK["max_iter"] + np.argmin(last) + 1
+    last = np.asarray(vae.history_["validation_bound"])[QUICK["max_iter"] :]
+    assert display.best_epoch == QUICK["max_iter"] + np.argmax(last) + 1
 
 
 def test_held_out_bound_of_the_last_epochs_only():

@@ -181,13 +181,13 @@ ax.annotate(
     xycoords=("data", "axes fraction"),
 )  # fmt: skip
 ax.set_xlabel("log p(x) (nats); the first bar holds all that lies lower")
-ax.set_ylabel("Unseen rows")
+ax.set_ylabel("Rows")
 ax.set_title(
     f"Malignant rows are less likely: AUROC {roc_auc_score(is_malignant, -scores):.3f}",
     loc="left", fontsize="medium",
 )  # fmt: skip
 ax.spines[["top", "right"]].set_visible(False)
-ax.legend(frameon=False, loc="upper left")
+ax.legend(frameon=False, loc="upper center", title="Unseen rows", alignment="left")
 keep(figure, "breast_cancer_scores.png")
 
 # %%

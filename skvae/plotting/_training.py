@@ -83,15 +83,11 @@ class TrainingDisplay:
                 f"{cls.__name__} draws history_, and this {type(estimator).__name__} has none. "
                 "Pass the VAE itself: pipeline[-1], or best_estimator_ of a search."
             )
-        # An importance-weighted bound is the loss itself; the loss of the others is weighted.
-        if estimator.objective_.n_draws > 1:
-            bound = -np.asarray(history["loss"])
-        else:
-            bound = np.subtract(history["log_likelihood"], history["kl"])
+        bound = np.asarray(history["bound"])
         validation_bound = best_epoch = None
-        if "validation_loss" in history:
-            validation_bound = -np.asarray(history["validation_loss"])
-            best_epoch = _best_epoch(history["epoch"], validation_bound)
+        if "validation_bound" in history:
+            validation_bound = np.asarray(history["validation_bound"])
+            best_epoch = estimator.best_epoch_
         display = cls(
             bound=bound,
             validation_bound=validation_bound,
@@ -147,15 +143,6 @@ class TrainingDisplay:
         ax.legend(frameon=False, loc="lower right", labelcolor=INK)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _best_epoch(epochs, validation_bound: np.ndarray) -> int:
-    """Place of the best epoch of the last call of ``fit``, which is the one that was kept."""
-    n_epochs, n_validated = len(epochs), len(validation_bound)
-    restarts = np.flatnonzero(np.diff(epochs) <= 0) + 1
-    start = max(restarts.max(initial=0), n_epochs - n_validated)
-    kept = validation_bound[start - (n_epochs - n_validated) :]
-    return int(start + np.nanargmax(kept)) + 1
 
 
 def _count(n_epochs: int) -> str:

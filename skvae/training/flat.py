@@ -16,7 +16,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 class FlatAdam:
     """Adam with decoupled weight decay on ``(members, P)`` buffers.
 
-    The parameters of the module become views of the buffer, and so do their gradients.
+    The parameters of the module become views of the buffer until ``release``.
     Matrices come first, so that decay and clipping are slices.
 
     Parameters
@@ -47,8 +47,15 @@ class FlatAdam:
         self._update = _fused_update()
         self._point_at_buffers()
 
+    def differentiate(self, loss: Tensor) -> None:
+        """Write the gradients of ``loss`` into their buffer."""
+        gradients = torch.autograd.grad(
+            loss, self.parameters, allow_unused=True, materialize_grads=True
+        )
+        torch._foreach_copy_(self.gradient_views, gradients)
+
     def step(self, rate: float) -> None:
-        """Apply the gradients, then set them to 0."""
+        """Apply the gradients."""
         if self.clip_norm is not None:
             norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
             self.gradient.mul_((self.clip_norm / (norm + 1e-12)).clamp_(max=1.0))
@@ -56,7 +63,6 @@ class FlatAdam:
             self.flat[:, : self.n_decayed].mul_(1.0 - rate * self.weight_decay)
         self.n_steps += 1
         self._update(self.flat, self.gradient, *self.moments, self.n_steps, rate)
-        self.gradient.zero_()
 
     def select(self, members: Tensor) -> None:
         """Keep only these members, in this order."""
@@ -79,7 +85,6 @@ class FlatAdam:
         """Give the module parameters of its own again."""
         for parameter in self.parameters:
             parameter.data = parameter.detach().clone()
-            parameter.grad = None
 
     def _views(self, buffer: Tensor) -> list[Tensor]:
         parts = buffer.split([*self.sizes, buffer.shape[1] - sum(self.sizes)], 1)
@@ -89,10 +94,9 @@ class FlatAdam:
         ]
 
     def _point_at_buffers(self) -> None:
-        pairs = zip(self._views(self.flat), self._views(self.gradient))
-        for parameter, (value, gradient) in zip(self.parameters, pairs):
+        self.gradient_views = self._views(self.gradient)
+        for parameter, value in zip(self.parameters, self._views(self.flat)):
             parameter.data = value
-            parameter.grad = gradient
 
 
 def _fused_update() -> Callable[..., None]:

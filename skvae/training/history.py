@@ -47,20 +47,32 @@ class History:
         self.n_iter[~self._stopped] = epoch + 1
         if held_out is not None:
             record |= {f"validation_{name}": value for name, value in held_out.items()}
-            self._judge(epoch, held_out["loss"])
+            self._judge(epoch, -held_out["bound"])
         else:
             self.improved[:] = True
             self.best_epoch[:] = epoch
-            self.best_loss = np.asarray(terms["loss"], dtype=float)
+            self.best_loss = -np.asarray(terms["bound"], dtype=float)
         self.records.append(record)
         return record
 
-    def member(self, index: int) -> dict[str, list[float]]:
-        """The records of one member as columns, up to the epoch at which it stopped."""
+    def member(self, index: int, earlier: dict | None = None) -> dict[str, list[float]]:
+        """The records of one member as columns, up to the epoch at which it stopped.
+
+        They go on from ``earlier`` columns, with NaN where only one of the two has a term.
+        """
         records = self.records[: self.n_iter[index]]
-        return {
+        columns = {
             name: [float(r[name]) if name == "epoch" else float(r[name][index]) for r in records]
             for name in (records[0] if records else ())
+        }
+        if not earlier:
+            return columns
+        n_before, n_now = len(earlier["epoch"]), len(records)
+        columns["epoch"] = [earlier["epoch"][-1] + epoch for epoch in columns["epoch"]]
+        blank = float("nan")
+        return {
+            name: earlier.get(name, [blank] * n_before) + columns.get(name, [blank] * n_now)
+            for name in {**earlier, **columns}
         }
 
     def _judge(self, epoch: int, loss: np.ndarray) -> None:

@@ -130,6 +130,9 @@ class _Run:
         self.validation: list[tuple[Batch, _Replay]] = []
         if validation_index is not None:
             self.validation = self._validation_batches(validation_index)
+        self.log_unit = rows.mean_log_unit(train_index)
+        if validation_index is not None:
+            self.validation_log_unit = rows.mean_log_unit(validation_index)
         self.history = History(n_members, settings.n_iter_no_change, settings.tol)
         self.best = self.optimizer.flat.clone()
 
@@ -162,11 +165,11 @@ class _Run:
             progress = epoch + done / n
             step = self.vae(batch, self.noise, self.objective.n_draws)
             loss = self.objective(step, progress, self.settings.max_iter)
-            loss.sum().backward()
+            self.optimizer.differentiate(loss.sum())
             self.optimizer.step(self.settings.rate(progress / self.settings.max_iter))
-            terms += _terms(step, loss)
+            terms += self._terms(step, loss)
             done += size
-        return _summed(terms, self.batch_sizes)
+        return _summed(terms, self.batch_sizes, self.log_unit)
 
     def _batches(self) -> Iterator[Batch]:
         n_members, n = self.train_index.shape
@@ -192,10 +195,18 @@ class _Run:
         try:
             for batch, draws in self.validation:
                 step = self.vae(batch, draws, self.objective.n_draws)
-                terms += _terms(step, -self.objective.mean_bound(step))
+                terms += self._terms(step, -self.objective.mean_bound(step))
         finally:
             self.vae.view = view
-        return _summed(terms, [batch.values.shape[2] for batch, _ in self.validation])
+        sizes = [batch.values.shape[2] for batch, _ in self.validation]
+        means = _summed(terms, sizes, self.validation_log_unit)
+        del means["loss"]
+        return means
+
+    @torch.no_grad()
+    def _terms(self, step: Pass, loss: Tensor) -> list[Tensor]:
+        bound = self.objective.reported(step, loss)
+        return [bound, step.mean_log_likelihood.detach(), step.mean_kl.detach(), loss.detach()]
 
     def _check_finite(self, epoch: int, terms: dict[str, np.ndarray]) -> None:
         if np.isfinite(terms["loss"]).all():
@@ -215,21 +226,18 @@ class _Run:
             self.best[members] = self.optimizer.flat[members]
 
 
-TERMS = ("loss", "log_likelihood", "kl")
+# What the change from standardised to original units adds to each term.
+TERMS = {"bound": -1.0, "log_likelihood": -1.0, "kl": 0.0, "loss": 1.0}
 
 
-def _terms(step: Pass, loss: Tensor) -> list[Tensor]:
-    return [loss.detach(), step.mean_log_likelihood.detach(), step.mean_kl.detach()]
-
-
-def _summed(terms: list[Tensor], sizes: list[int]) -> dict[str, np.ndarray]:
+def _summed(terms: list[Tensor], sizes: list[int], log_unit: np.ndarray) -> dict[str, np.ndarray]:
     """Means over all rows of the terms of each batch; the one time an epoch waits for them."""
     shares = torch.tensor(sizes, dtype=torch.float32, device=terms[0].device) / sum(sizes)
     means = {}
-    for i, name in enumerate(TERMS):
+    for i, (name, sign) in enumerate(TERMS.items()):
         stacked = torch.stack(terms[i :: len(TERMS)])
         stacked = stacked.sum(-1) if stacked.ndim == 3 else stacked
-        means[name] = (shares[:, None] * stacked).sum(0).cpu().numpy()
+        means[name] = (shares[:, None] * stacked).sum(0).cpu().numpy() + sign * log_unit
     return means
 
 

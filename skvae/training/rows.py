@@ -21,15 +21,18 @@ class Rows:
     values : Tensor (n, columns)
     mask : Tensor (n, columns) or None
     weights : Tensor (n,) or None
+    log_unit : Tensor (columns,)
+        Logarithm of the unit of each column of values, in original units.
     """
 
     inputs: Tensor
     values: Tensor
     mask: Tensor | None
     weights: Tensor | None
+    log_unit: Tensor
 
     @classmethod
-    def from_arrays(cls, encoded, sample_weight: np.ndarray | None, device) -> Rows:
+    def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
         """Move what the codec gave to ``device``; weights are divided by their mean."""
         values = torch.as_tensor(encoded.values, device=device)
         same = encoded.inputs is encoded.values
@@ -39,7 +42,17 @@ class Rows:
         if sample_weight is not None:
             normalised = (sample_weight / sample_weight.mean()).astype(np.float32)
             weights = torch.as_tensor(normalised, device=device)
-        return cls(inputs, values, mask, weights)
+        unit = torch.as_tensor(np.asarray(log_unit, dtype=np.float32), device=device)
+        return cls(inputs, values, mask, weights, unit)
+
+    def mean_log_unit(self, index: Tensor) -> np.ndarray:
+        """What a mean log-likelihood over rows loses in the original units, ``(members,)``."""
+        if self.mask is None:
+            return np.full(len(index), float(self.log_unit.cpu().double().sum()))
+        per_row = self.mask.cpu().double() @ self.log_unit.cpu().double()
+        if self.weights is not None:
+            per_row = per_row * self.weights.cpu()
+        return per_row[index.cpu()].mean(-1).numpy()
 
     def take(self, index: Tensor) -> Batch:
         """Gather rows ``index (members, rows)``."""
