@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,34 +10,28 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from . import inference
 from ._component import Component, Shapes
 from ._device import resolve_device
-from ._diagnostics import diagnose, warn_if_empty
+from ._fitting import FittingMixin
 from ._persistence import check_version, stamp_version
 from ._process import arithmetic
-from ._progress import ProgressLine
 from ._shorthand import expand_shorthands, outer_first
-from ._sklearn_compat import CallbackSupportMixin, FitProgress, nested_diagram
-from .calibration import calibrate
+from ._sklearn_compat import CallbackSupportMixin, nested_diagram
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
-from .table import TableCodec, check_table
-from .training import Rows, Settings, start_at_linear_model, train
+from .table import check_table
 from .training.loop import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
-
-# A validation split of fewer rows says nothing about the bound.
-MIN_VALIDATION_ROWS = 5
 
 AXES: dict[str, dict[str, type[Component]]] = {
     "objective": OBJECTIVES,
@@ -50,8 +43,12 @@ AXES: dict[str, dict[str, type[Component]]] = {
 }
 
 
-class BaseVAE(CallbackSupportMixin, BaseEstimator):
-    """Parameters, fitting and scoring shared by all estimators."""
+# Where set_output asks for one of these, inverse_transform and sample follow.
+CONTAINERS = ("pandas", "polars")
+
+
+class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
+    """Parameters, components and scoring shared by all estimators."""
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -187,91 +184,6 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
         parts = [(axis, part) for axis, part in self._components().items()]
         return nested_diagram(self, parts)
 
-    # -- fitting --------------------------------------------------------------------------
-
-    def _fit(self, X, sample_weight, seeds=None, resume=False, n_epochs=None):
-        """Encode, build, train and calibrate; ``seeds`` are one per member."""
-        first = not (resume and hasattr(self, "vae_"))
-        X = check_table(self, X, reset=first)
-        X, sample_weight = self._check_weights(X, sample_weight)
-        random_state = check_random_state(self.random_state)
-        if first:
-            parts = self._components()
-            numeric = getattr(parts["likelihood"], "kind", "continuous")
-            self.codec_ = TableCodec(numeric=numeric, unknown=self.unknown)
-            self.codec_.fit(X, sample_weight=sample_weight)
-            self.n_iter_ = 0
-        encoded = self.codec_.encode(X)
-        order = random_state.permutation(len(encoded.values))
-        drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
-        seeds = drawn if seeds is None else np.asarray(seeds)
-        noise = Noise(seeds + self.n_iter_, self._device())
-        rows = Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, noise.device)
-        train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
-        if first:
-            self._build(parts, noise)
-            if self.init == "linear":
-                start_at_linear_model(self.vae_, rows, train_index)
-        self.vae_.to(noise.device)
-        settings = self._settings(train_index.shape[1], n_epochs)
-        history = self._train(rows, train_index, validation_index, noise, settings, X)
-        # Only a stream of batches goes on with the same moments; a model to keep is smaller.
-        self._optimizer_state = history.optimizer_state if n_epochs else None
-        self.vae_.uncalibrate()
-        # A stream of batches would spend its time on refits: recalibrate does it once.
-        if self.calibrate and not n_epochs:
-            calibrate(self.vae_, rows, train_index, validation_index, int(seeds[0]))
-        judged = train_index if validation_index is None else validation_index
-        self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
-        return self
-
-    def recalibrate(self, X, y=None, sample_weight=None):
-        """Refit noise, prior and posterior width to these rows, the networks fixed.
-
-        ``fit`` does so by itself; after ``partial_fit``, or when new rows differ from those
-        of the training, this makes scores and samples right again.  Codes do not change.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Rows, best ones that were not trained on.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        self : estimator
-            The estimator.
-        """
-        encoded = self._encode(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, encoded.values)
-        unit = self.codec_.log_scale_
-        rows = Rows.from_arrays(encoded, unit, sample_weight, self._device())
-        index = torch.arange(len(encoded.values), device=rows.values.device)
-        vae = self.vae_.to(rows.values.device)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        calibrate(vae, rows, index.expand(vae.n_members, -1), None, seed)
-        return self
-
-    def _check_weights(self, X, sample_weight):
-        if sample_weight is None:
-            return X, None
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-        if not weights.any():
-            raise ValueError(
-                f"sample_weight of {type(self).__name__} sums to zero: at least one row needs a "
-                "positive weight. Leave sample_weight out to weigh all rows equally."
-            )
-        kept = np.flatnonzero(weights)
-        if len(kept) == len(weights):
-            return X, weights
-        return _safe_indexing(X, kept), weights[kept]
-
     def _build(self, parts: dict[str, Component], noise: Noise) -> None:
         self.objective_ = parts.pop("objective")
         likelihood = parts["likelihood"]
@@ -279,62 +191,6 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
             parts["likelihood"] = Columnwise(**{likelihood.kind: likelihood})
         shapes = Shapes(self.codec_.n_inputs_, self.n_components, self.codec_.blocks_)
         self.vae_ = VAE(**parts).build(shapes, noise)
-
-    def _split(self, order: np.ndarray, n_epochs: int | None, n_members: int, device):
-        n_held_out = round(self.validation_fraction * len(order))
-        if not self.early_stopping or n_epochs or n_held_out < MIN_VALIDATION_ROWS:
-            n_held_out = 0
-        index = torch.as_tensor(order, device=device).expand(n_members, -1)
-        return index[:, n_held_out:], index[:, :n_held_out] if n_held_out else None
-
-    def _settings(self, n_rows: int, n_epochs: int | None) -> Settings:
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, 512))
-        return Settings(
-            max_iter=n_epochs or self.max_iter,
-            batch_size=batch_size,
-            learning_rate=self.learning_rate_init,
-            schedule="constant" if n_epochs else self.learning_rate,
-            weight_decay=self.weight_decay,
-            clip_norm=self.clip_norm,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            n_threads=self._n_threads(),
-        )
-
-    def _train(self, rows, train_index, validation_index, noise, settings, X):
-        progress = FitProgress(self, settings.max_iter, X=X)
-        printed = ProgressLine(type(self).__name__, settings.max_iter, self.verbose)
-
-        def on_epoch(record) -> bool:
-            printed(record)
-            return progress.end_epoch()
-
-        history = train(
-            self.vae_, self.objective_, rows, train_index, validation_index, noise, settings,
-            on_epoch, getattr(self, "_optimizer_state", None),
-        )  # fmt: skip
-        printed.end()
-        progress.end()
-        if history.interrupted:
-            warnings.warn(
-                f"Training was interrupted in epoch {history.n_epochs + 1} of "
-                f"{settings.max_iter}; the best model so far is kept.",
-                stacklevel=4,
-            )
-        return history
-
-    def _record(self, history, batch, added: bool) -> None:
-        self.best_member_ = int(np.argmin(history.best_loss))
-        earlier = vars(self)["history_"] if added else None
-        n_before = len(earlier["epoch"]) if earlier else 0
-        self.best_epoch_ = n_before + int(history.best_epoch[self.best_member_]) + 1
-        self.history_ = history.member(self.best_member_, earlier)
-        self.n_iter_ += int(history.n_iter[self.best_member_])
-        columns, log_scale = self.codec_.modelled_names_, self.codec_.log_scale_
-        self.diagnostics_ = diagnose(self.vae_, self.best_member_, batch, columns, log_scale)
-        warn_if_empty(self.diagnostics_, type(self).__name__)
 
     # -- inference ------------------------------------------------------------------------
 
@@ -390,6 +246,28 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator):
     def _encode(self, X):
         check_is_fitted(self)
         return self.codec_.encode(check_table(self, X, reset=False))
+
+    def _infer(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the codes of a table."""
+        encoded = self._encode(X)
+        with arithmetic(self._n_threads()):
+            return inference.encode(self._coder(), encoded.inputs, self._device())
+
+    def _decode(self, Z: np.ndarray):
+        """Table of the best rows for codes."""
+        with arithmetic(self._n_threads()):
+            return self._table(inference.decode(self._coder(), Z, self._device()))
+
+    def _draw(self, n_samples: int, random_state):
+        """Table of drawn rows."""
+        generator = check_random_state(self.random_state if random_state is None else random_state)
+        noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
+        with arithmetic(self._n_threads()):
+            return self._table(inference.sample(self._coder(), n_samples, noise))
+
+    def _table(self, values: np.ndarray):
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        return self.codec_.decode(values, container=chosen if chosen in CONTAINERS else None)
 
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""

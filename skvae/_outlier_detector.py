@@ -6,6 +6,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._base import BaseVAE
@@ -23,8 +24,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     n_components : int, default=8
         Number of latents.
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of outliers in the training rows, which sets ``offset_``; ``"auto"`` puts it
-        1.5 interquartile ranges below the lower quartile of their scores.
+        Share of the training rows to call outliers, which sets ``offset_``.  New rows score
+        lower than those of the training, so more of them are flagged.  ``"auto"`` puts it 1.5
+        interquartile ranges below the lower quartile of the scores of the rows held out.
     objective : {"elbo", "iwae"} or Objective, default="elbo"
         Bound that training maximises.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
@@ -226,12 +228,15 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         DivergedError
             If the loss stops being a finite number.
         """
-        self._fit(X, sample_weight, resume=self.warm_start)
-        scores = self.score_samples(X)
+        held_out = self._fit(X, sample_weight, resume=self.warm_start)
         if self.contamination == "auto":
-            lower, upper = _quantile(scores, [0.25, 0.75], sample_weight)
+            # Rows that were trained on score higher than new ones ever will.
+            scores = self.score_samples(_safe_indexing(X, held_out))
+            weights = None if sample_weight is None else np.asarray(sample_weight)[held_out]
+            lower, upper = _quantile(scores, [0.25, 0.75], weights)
             self.offset_ = float(lower - FENCE * (upper - lower))
         else:
+            scores = self.score_samples(X)
             self.offset_ = float(_quantile(scores, self.contamination, sample_weight))
         return self
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from . import inference
 from ._base import BaseVAE
-from ._process import arithmetic
 from ._sklearn_compat import with_callbacks
-from .noise import Noise
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
@@ -154,7 +151,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         DivergedError
             If the loss stops being a finite number.
         """
-        return self._fit(X, sample_weight, resume=self.warm_start)
+        self._fit(X, sample_weight, resume=self.warm_start)
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -174,7 +172,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         self : VAETransformer
             The estimator.
         """
-        return self._fit(X, sample_weight, resume=True, n_epochs=1)
+        self._fit(X, sample_weight, resume=True, n_epochs=1)
+        return self
 
     def transform(self, X):
         """Posterior mean of the code of each row.
@@ -204,9 +203,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         loc, scale : ndarray of shape (n_samples, n_components)
             In units of the prior.
         """
-        encoded = self._encode(X)
-        with arithmetic(self._n_threads()):
-            return inference.encode(self._coder(), encoded.inputs, self._device())
+        return self._infer(X)
 
     def inverse_transform(self, X):
         """Best row for each code: means, and the likeliest category.
@@ -228,8 +225,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
                 f"expecting {self.vae_.n_latents} features as input: one per component."
             )
-        with arithmetic(self._n_threads()):
-            return self._table(inference.decode(self._coder(), Z, self._device()))
+        return self._decode(Z)
 
     def reconstruct(self, X):
         """Row that the model puts in the place of each row, missing cells filled.
@@ -266,10 +262,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             raise ValueError(
                 f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
             )
-        generator = check_random_state(self.random_state if random_state is None else random_state)
-        noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
-        with arithmetic(self._n_threads()):
-            return self._table(inference.sample(self._coder(), n_samples, noise))
+        return self._draw(n_samples, random_state)
 
     def interpolate(self, X, n_steps=9, *, method="linear"):
         """Rows along the way from the first row of ``X`` to the second, through code space.
@@ -330,17 +323,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
     def _n_features_out(self):
         return self.vae_.n_latents
 
-    def _table(self, values: np.ndarray):
-        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
-        return self.codec_.decode(values, container=chosen if chosen in CONTAINERS else None)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-CONTAINERS = ("pandas", "polars")
 
 
 def _linear(start, stop, share):

@@ -10,7 +10,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VAEOutlierDetector, VAETransformer
-from skvae._base import BaseVAE
 from skvae.exceptions import DivergedError
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
@@ -125,13 +124,14 @@ CALLS = [
 
 
 def test_every_public_method_is_called():
-    classes = [BaseVAE, VAETransformer, VAEOutlierDetector]
+    classes = {*VAETransformer.__mro__, *VAEOutlierDetector.__mro__}
     public = {
         name
         for cls in classes
         for name, member in vars(cls).items()
         if inspect.isfunction(member) and not name.startswith("_")
-    }
+        and cls.__module__.startswith("skvae.") and name != "set_callbacks"
+    }  # fmt: skip
     assert public <= set(METHODS)
 
 
