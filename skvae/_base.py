@@ -162,8 +162,10 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self : estimator
             The estimator itself.
         """
-        own, nested = outer_first(expand_shorthands(self, params, AXES, self._resolve))
+        own, nested = outer_first(params)
         super().set_params(**own)
+        objects = expand_shorthands(self, nested, AXES, self._resolve)
+        super().set_params(**objects)
         return super().set_params(**nested)
 
     def _resolve(self, axis: str, value=None) -> Component | None:

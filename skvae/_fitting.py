@@ -30,7 +30,12 @@ class FittingMixin:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _fit(self, X, sample_weight, seeds=None, resume=False, n_epochs=None):
+    def _fit(self, X, sample_weight, **settings):
+        """Fit and give the estimator; ``settings`` are those of ``_fit_rows``."""
+        self._fit_rows(X, sample_weight, **settings)
+        return self
+
+    def _fit_rows(self, X, sample_weight, seeds=None, resume=False, n_epochs=None) -> np.ndarray:
         """Encode, build, train and calibrate; ``seeds`` are one per member.
 
         Gives the places in ``X`` of the rows held out, or of all rows where none were.
@@ -64,7 +69,7 @@ class FittingMixin:
         self.vae_.uncalibrate()
         # A stream of batches would spend its time on refits: recalibrate does it once.
         if self.calibrate and not n_epochs:
-            calibrate(self.vae_, rows, train_index, validation_index, int(seeds[0]))
+            calibrate(self.vae_, rows, train_index, validation_index, seeds)
         judged = train_index if validation_index is None else validation_index
         self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
         return kept[judged[0].cpu().numpy()]
@@ -96,8 +101,9 @@ class FittingMixin:
         rows = Rows.from_arrays(encoded, unit, sample_weight, self._device())
         index = torch.arange(len(encoded.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        calibrate(vae, rows, index.expand(vae.n_members, -1), None, seed)
+        generator = check_random_state(self.random_state)
+        seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)
+        calibrate(vae, rows, index.expand(vae.n_members, -1), None, seeds)
         return self
 
     def _check_weights(self, X, sample_weight):

@@ -6,8 +6,8 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context
-from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight
 
 from ._base import BaseVAE
 from ._sklearn_compat import with_callbacks
@@ -228,16 +228,16 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         DivergedError
             If the loss stops being a finite number.
         """
-        held_out = self._fit(X, sample_weight, resume=self.warm_start)
+        held_out = self._fit_rows(X, sample_weight, resume=self.warm_start)
+        scores = self.score_samples(X)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         if self.contamination == "auto":
             # Rows that were trained on score higher than new ones ever will.
-            scores = self.score_samples(_safe_indexing(X, held_out))
-            weights = None if sample_weight is None else np.asarray(sample_weight)[held_out]
-            lower, upper = _quantile(scores, [0.25, 0.75], weights)
+            weights = None if weights is None else weights[held_out]
+            lower, upper = _quantile(scores[held_out], [0.25, 0.75], weights)
             self.offset_ = float(lower - FENCE * (upper - lower))
         else:
-            scores = self.score_samples(X)
-            self.offset_ = float(_quantile(scores, self.contamination, sample_weight))
+            self.offset_ = float(_quantile(scores, self.contamination, weights))
         return self
 
     def decision_function(self, X):
@@ -275,8 +275,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 FENCE = 1.5
 
 
-def _quantile(scores, share, sample_weight):
-    if sample_weight is None:
+def _quantile(scores, share, weights):
+    if weights is None:
         return np.quantile(scores, share)
-    weights = np.asarray(sample_weight, dtype=np.float64)
     return np.quantile(scores, share, weights=weights, method="inverted_cdf")

@@ -7,16 +7,15 @@ from typing import Any
 
 
 def expand_shorthands(
-    owner: Any, params: dict[str, Any], axes: Collection[str], resolve: Callable[[str, str], Any]
+    owner: Any, nested: dict[str, Any], axes: Collection[str], resolve: Callable[[str, str], Any]
 ) -> dict[str, Any]:
-    """Add the object behind each shorthand that a nested parameter of ``params`` reaches into.
+    """Object behind each shorthand of ``owner`` that a nested parameter reaches into.
 
     ``objective__beta=4`` on ``objective="elbo"`` needs an ``ELBO()`` to set ``beta`` on.
     """
-    reached = {key.split("__", 1)[0] for key in params if "__" in key} & set(axes)
-    given = {name: params.get(name, getattr(owner, name)) for name in reached}
-    objects = {name: resolve(name, v) for name, v in given.items() if isinstance(v, str)}
-    return {**params, **objects}
+    reached = {key.split("__", 1)[0] for key in nested} & set(axes)
+    given = {name: getattr(owner, name) for name in reached}
+    return {name: resolve(name, v) for name, v in given.items() if isinstance(v, str)}
 
 
 def outer_first(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -151,8 +151,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         DivergedError
             If the loss stops being a finite number.
         """
-        self._fit(X, sample_weight, resume=self.warm_start)
-        return self
+        return self._fit(X, sample_weight, resume=self.warm_start)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -172,8 +171,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         self : VAETransformer
             The estimator.
         """
-        self._fit(X, sample_weight, resume=True, n_epochs=1)
-        return self
+        return self._fit(X, sample_weight, resume=True, n_epochs=1)
 
     def transform(self, X):
         """Posterior mean of the code of each row.

@@ -17,7 +17,7 @@ LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
 
 
 @torch.no_grad()
-def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, seed: int) -> None:
+def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, seeds) -> None:
     """Refit what the bound needs and the networks do not carry.
 
     In training the noise lags behind the residuals, and N(0, I) is not what the codes look
@@ -32,20 +32,32 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         The resident table.
     train_index, validation_index : Tensor (members, rows)
         The same rows as in training; without the latter the training rows judge.
-    seed : int
-        For the draws and the mixture.
+    seeds : sequence of int
+        One per member, for the draws and the mixture.
     """
     held_out_index = train_index if validation_index is None else validation_index
-    noise = Noise([seed] * vae.n_members, rows.values.device)
+    noise = Noise(seeds, rows.values.device)
     vae.train()
     fitted = rows.take(train_index[:, :MAX_ROWS])
     held_out = rows.take(held_out_index[:, :MAX_ROWS])
     vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
-    codes = vae.infer(rows.take(train_index).inputs).rsample(noise)[:, 0]
-    vae.prior.calibrate(codes.cpu().numpy(), seed)
+    counted = _by_weight(rows, train_index)
+    codes = vae.infer(rows.take(counted).inputs).rsample(noise)[:, 0]
+    vae.prior.calibrate(codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
         _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))
+
+
+def _by_weight(rows, index: Tensor) -> Tensor:
+    """The rows of each member repeated in proportion to their weights, as many in all."""
+    if rows.weights is None:
+        return index
+    edges = rows.weights[index].double().cumsum(1)
+    n = index.shape[1]
+    steps = (torch.arange(n, device=index.device, dtype=torch.float64) + 0.5) / n
+    place = torch.searchsorted(edges, steps * edges[:, -1:]).clamp_(max=n - 1)
+    return index.gather(1, place)
 
 
 def _cells(vae, batch: Batch, noise: Noise) -> Cells:

@@ -35,15 +35,20 @@ class FactorModel:
     variance: np.ndarray
 
     @classmethod
-    def fit(cls, mean, covariance, n_components, shared, floor, max_iter=100) -> FactorModel:
-        """Maximise the likelihood, with one noise for all columns or one per column."""
+    def fit(
+        cls, mean, covariance, n_components, shared, floor, noise=None, max_iter=100
+    ) -> FactorModel:
+        """Maximise the likelihood, with one noise for all columns or one per column.
+
+        A given ``noise`` scale is kept; a noise variance is at least ``floor``.
+        """
         n_columns = len(mean)
         n_factors = min(n_components, n_columns)
         diagonal = np.diag(covariance)
         if shared:
             values, vectors = _largest(covariance, n_factors)
             rest = (diagonal.sum() - values.sum()) / max(n_columns - n_factors, 1)
-            variance = np.full(n_columns, max(rest, floor))
+            variance = np.full(n_columns, max(rest, floor) if noise is None else noise**2)
             loadings = vectors * np.sqrt(np.maximum(values - variance[0], 0.0))
             max_iter = 0
         else:

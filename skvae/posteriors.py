@@ -77,7 +77,9 @@ class DiagonalNormal(Posterior):
 
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Location linear in the inputs, the same scale for every row."""
-        raw = LOG_SCALE_BOUND * torch.atanh(log_scale / LOG_SCALE_BOUND)
+        # Member by member: the vectors of one atanh would fall differently in a stack.
+        squashed = (log_scale / LOG_SCALE_BOUND).unbind()
+        raw = LOG_SCALE_BOUND * torch.stack([torch.atanh(member) for member in squashed])
         weights = torch.cat([matrix, torch.zeros_like(matrix)], -1)
         return weights, torch.cat([offset, raw], -1)
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as _FittedMixture
 
@@ -23,7 +24,7 @@ class Prior(Component):
         """Give the distribution over codes ``(members, draws, rows, n_components)``."""
         raise NotImplementedError
 
-    def calibrate(self, codes: np.ndarray, seed: int) -> None:
+    def calibrate(self, codes: np.ndarray, seeds) -> None:
         """Refit to the codes ``(members, n_samples, n_components)`` after training."""
 
     def uncalibrate(self) -> None:
@@ -123,12 +124,12 @@ class Aggregate(StandardNormal):
             return super().forward()
         return distributions.NormalMixture(self.log_weights, self.loc, self.whitening)
 
-    def calibrate(self, codes: np.ndarray, seed: int) -> None:
+    def calibrate(self, codes: np.ndarray, seeds) -> None:
         """Fit the mixture to the codes of each member."""
         n_samples, n_latents = codes.shape[1:]
-        rows = np.random.RandomState(seed).permutation(n_samples)[:MAX_FITTED_ROWS]
-        n_mixture = int(np.clip(len(rows) // (10 * n_latents), 1, self.n_mixture_components))
-        fits = [_fit_mixture(member[rows], n_mixture, seed) for member in codes]
+        n_rows = min(n_samples, MAX_FITTED_ROWS)
+        n_mixture = int(np.clip(n_rows // (10 * n_latents), 1, self.n_mixture_components))
+        fits = [_fit_mixture(m, n_rows, n_mixture, int(s)) for m, s in zip(codes, seeds)]
         for name, attribute in (
             ("log_weights", "weights_"),
             ("loc", "means_"),
@@ -144,11 +145,13 @@ class Aggregate(StandardNormal):
             self._buffers.pop(name, None)
 
 
-def _fit_mixture(codes: np.ndarray, n_mixture: int, seed: int) -> _FittedMixture:
+def _fit_mixture(codes: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> _FittedMixture:
+    codes = codes[np.random.RandomState(seed).permutation(len(codes))[:n_rows]]
     mixture = _FittedMixture(
         n_mixture, reg_covar=1e-3, random_state=seed, max_iter=200, n_init=1, init_params="kmeans"
     )
-    with warnings.catch_warnings():
+    # k-means knows no arrays but NumPy's, which these are whatever the user dispatches on.
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
         # A mixture that still improves by little is as good a density as a converged one.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(codes.astype(np.float64))

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, and what replaces the one no stochastic learner passes."""
+"""scikit-learn's checks of an estimator, and what replaces the one that no random learner passes."""
 
 import os
 import subprocess

@@ -224,7 +224,6 @@ def test_shorthand_and_its_parameter_in_one_call():
     assert repr(vae.objective) == "IWAE(n_draws=3)"
 
 
-@pytest.mark.xfail(strict=True, reason="the network is resolved before the sizes are set")
 def test_shorthand_of_the_network_follows_the_sizes_set_with_it():
     vae = VAETransformer().set_params(network__linear_skip=True, hidden_layer_sizes=(4,))
     assert vae.network.hidden_layer_sizes == (4,)

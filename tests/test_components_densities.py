@@ -106,8 +106,12 @@ def test_posterior_gradients_by_finite_differences(n_draws):
     assert_allclose(evaluated.scale.detach(), plain.scale.detach())
 
 
-@pytest.mark.xfail(strict=True, reason="lgamma(x + n) - lgamma(n) cancels in float32")
-@pytest.mark.parametrize("total", [1e3, 1e5, 3e6])
+CANCELS = pytest.mark.xfail(strict=True, reason="total * (log total - log sum) cancels")
+
+
+@pytest.mark.parametrize(
+    "total", [1e2, 1e3, pytest.param(1e5, marks=CANCELS), pytest.param(3e6, marks=CANCELS)]
+)
 def test_negative_binomial_of_little_dispersion_is_nearly_poisson(total):
     counts = np.arange(10.0)
     log_total = cells(np.log(total))
@@ -208,7 +212,7 @@ def test_learned_mixture_by_brute_force():
 def test_aggregate_is_standard_in_training_and_fitted_afterwards():
     prior = clone(PRIORS["aggregate"]).build(Shapes(3, 2, ()), Noise(SEEDS))
     codes = np.random.default_rng(0).normal(size=(2, 500, 2)) * [[[0.3, 2.0]]] + 1.0
-    prior.calibrate(codes, seed=0)
+    prior.calibrate(codes, SEEDS)
     assert isinstance(prior.train()(), D.StandardNormal)
     draws = prior.eval()().sample(Noise(SEEDS), 20_000).numpy()
     assert_allclose(draws.mean((1, 2)), codes.mean(1), atol=0.1)

@@ -287,9 +287,6 @@ def test_factor_model_agrees_with_sklearn(n_components):
     assert ours.log_likelihood(X) - shared.log_likelihood(X) > 0.1
 
 
-NOT_ITS_OWN = pytest.mark.xfail(strict=True, reason="the start does not ask for the scale's kind")
-
-
 @pytest.mark.parametrize("hidden", [(), (16,)])
 @pytest.mark.parametrize(
     "scale, noises, separate",
@@ -298,9 +295,9 @@ NOT_ITS_OWN = pytest.mark.xfail(strict=True, reason="the start does not ask for 
         ("auto", "different", True),
         ("column", "different", True),
         ("shared", "equal", False),
-        pytest.param("column", "equal", True, marks=NOT_ITS_OWN),
-        pytest.param("shared", "different", False, marks=NOT_ITS_OWN),
-        pytest.param(0.4, "equal", False, marks=NOT_ITS_OWN),
+        ("column", "equal", True),
+        ("shared", "different", False),
+        (0.4, "equal", False),
     ],
 )
 def test_training_starts_at_the_linear_maximum(scale, noises, separate, hidden):

@@ -102,6 +102,22 @@ class Poisson(Distribution):
         return noise.poisson(self.mean)
 
 
+def _log_rising(start: Tensor, n: Tensor) -> Tensor:
+    """Log of Gamma(start + n) / Gamma(start), which cancels where ``start`` is large."""
+    large = start > 32.0
+    safe = torch.where(large, start, 32.0)
+    total = safe + n
+    by_stirling = (
+        n * safe.log()
+        + (total - 0.5) * torch.log1p(n / safe)
+        - n
+        - n / (12.0 * safe * total)
+        + (1.0 / safe**3 - 1.0 / total**3) / 360.0
+    )
+    small = torch.where(large, 1.0, start)
+    return torch.where(large, by_stirling, torch.lgamma(small + n) - torch.lgamma(small))
+
+
 class NegativeBinomial(Distribution):
     """Counts of mean ``exp(log_mean)`` and variance ``mean + mean**2 / total_count``."""
 
@@ -117,8 +133,7 @@ class NegativeBinomial(Distribution):
         total = self.log_total_count.exp()
         log_sum = torch.logaddexp(self.log_mean, self.log_total_count)
         return (
-            torch.lgamma(value + total)
-            - torch.lgamma(total)
+            _log_rising(total, value)
             - torch.lgamma(value + 1)
             + total * (self.log_total_count - log_sum)
             + value * (self.log_mean - log_sum)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import register_kl
 
+from ..alignment import aligned, padded
 from ..noise import FixedDraws, Noise
 from ._base import Distribution
 from .normal import LOG_2PI, EncodedNormal, Normal, _EncodedKL
@@ -55,8 +56,10 @@ class NormalMixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         members, n_mixture, n = self.loc.shape
         matrix = self.whitening.permute(0, 2, 1, 3).reshape(members, 1, n, n_mixture * n)
-        offset = (self.loc.unsqueeze(-2) @ self.whitening).reshape(members, 1, 1, n_mixture * n)
-        white = (value @ matrix - offset).unflatten(-1, (n_mixture, n))
+        matrix = padded(padded(matrix, aligned(n_mixture * n)).mT, aligned(n)).mT
+        product = (padded(value, aligned(n)) @ matrix)[..., : n_mixture * n]
+        offset = (self.loc.unsqueeze(-1) * self.whitening).sum(-2)
+        white = product.unflatten(-1, (n_mixture, n)) - offset[:, None, None]
         log_det = self.whitening.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         constant = (self.log_weights + log_det - 0.5 * n * LOG_2PI)[:, None, None, :]
         return torch.logsumexp(constant - 0.5 * white.square().sum(-1), -1)

@@ -46,6 +46,16 @@ class Likelihood(Component):
         """Decoder output that gives every row this mean ``(n_parameters,)`` of its cells."""
         return mean
 
+    @property
+    def shares_noise(self) -> bool | None:
+        """Whether all columns have one noise; None lets the rows decide."""
+        return None
+
+    @property
+    def given_noise(self) -> float | None:
+        """The noise scale where it is not learned."""
+        return None
+
     def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
         """Begin training at this noise; a likelihood without one ignores it."""
 

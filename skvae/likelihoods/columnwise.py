@@ -55,10 +55,11 @@ class Columnwise(Component):
 
     def set_params(self, **params):
         """Set parameters; ``continuous__df=3`` turns a shorthand into its object first."""
-        names = self._get_param_names()
-        params = expand_shorthands(self, params, names, lambda _, name: LIKELIHOODS[name]())
         own, nested = outer_first(params)
         super().set_params(**own)
+        kinds = self._get_param_names()
+        objects = expand_shorthands(self, nested, kinds, lambda _, name: LIKELIHOODS[name]())
+        super().set_params(**objects)
         return super().set_params(**nested)
 
     def uncalibrate(self) -> None:
@@ -114,6 +115,16 @@ class Columnwise(Component):
         """Decoder output that gives every row the mean of the observed cells."""
         widths = [part.n_parameters for part in self.parts]
         return torch.cat([p.start(m) for p, m in zip(self.parts, mean.split(widths, -1))], -1)
+
+    @property
+    def shares_noise(self) -> bool | None:
+        """Whether all continuous columns have one noise; None lets the rows decide."""
+        return self.parts[0].shares_noise
+
+    @property
+    def given_noise(self) -> float | None:
+        """The noise scale of the continuous columns where it is not learned."""
+        return self.parts[0].given_noise
 
     def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
         """Begin training at this noise of the continuous columns, which come first."""

@@ -50,6 +50,16 @@ class _LearnedScale(Likelihood):
         return len(self.sizes)
 
     @property
+    def shares_noise(self) -> bool | None:
+        """Whether all columns have one noise; None lets the rows decide."""
+        return None if self.scale == "auto" else self.scale != "column"
+
+    @property
+    def given_noise(self) -> float | None:
+        """The noise scale where it is not learned."""
+        return float(self.scale) if self.fixed else None
+
+    @property
     def fixed(self) -> bool:
         """Whether the scale is a given number."""
         return not isinstance(self.scale, str)

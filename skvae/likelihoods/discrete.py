@@ -140,4 +140,4 @@ class NegativeBinomial(_Count):
 
 def _bounded_log(log_mean: Tensor) -> Tensor:
     # exp(20) counts is far beyond any table and far below what overflows float32.
-    return 20.0 - F.softplus(20.0 - log_mean)
+    return log_mean.clamp_max(20.0)

@@ -10,12 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._component import Component, Shapes
+from ..alignment import HIDDEN_ALIGNMENT, aligned, padded
 from ..noise import Noise
 from ._base import Network
-
-# Matrix products of one member and of a stack give the same bits when every width is a
-# multiple of this; the padding stays 0 because every activation maps 0 to 0.
-ALIGNMENT = 16
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -25,11 +22,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "identity": lambda x: x,
 }
-
-
-def aligned(width: int) -> int:
-    """Smallest multiple of the alignment that holds ``width``."""
-    return -(-width // ALIGNMENT) * ALIGNMENT
 
 
 class Perceptron(Component):
@@ -57,21 +49,21 @@ class Perceptron(Component):
 
     def build(self, shapes: Shapes, noise: Noise) -> Perceptron:
         """Draw the weights; biases start at 0."""
-        widths = (self.n_inputs, *self.hidden_layer_sizes, self.n_outputs)
-        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
-            self.register_parameter(f"weight_{i}", self._uniform(noise, n_in, n_out))
-            zeros = torch.zeros(noise.n_members, 1, aligned(n_out), device=noise.device)
+        hidden = [(n, aligned(n, HIDDEN_ALIGNMENT)) for n in self.hidden_layer_sizes]
+        ends = [(n, aligned(n)) for n in (self.n_inputs, self.n_outputs)]
+        widths = [ends[0], *hidden, ends[1]]
+        for i, (before, after) in enumerate(zip(widths, widths[1:])):
+            self.register_parameter(f"weight_{i}", self._uniform(noise, before, after))
+            zeros = torch.zeros(noise.n_members, 1, after[1], device=noise.device)
             self.register_parameter(f"bias_{i}", nn.Parameter(zeros))
         if self.linear_skip and self.hidden_layer_sizes:
-            self.weight_skip = self._uniform(noise, self.n_inputs, self.n_outputs)
+            self.weight_skip = self._uniform(noise, *ends)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(members, draws, rows, n_inputs)`` to ``(members, draws, rows, n_outputs)``."""
         members, draws, rows, width = x.shape
-        x = x.reshape(members, draws * rows, width)
-        padding = aligned(self.n_inputs) - width
-        x = F.pad(x, (0, padding)) if padding else x
+        x = padded(x.reshape(members, draws * rows, width), aligned(self.n_inputs))
         own: dict[str, Any] = self._parameters
         activate, h = ACTIVATIONS[self.activation], x
         for i in range(self.output_layer):
@@ -106,9 +98,11 @@ class Perceptron(Component):
         """Set the bias of the output."""
         getattr(self, f"bias_{self.output_layer}")[:, 0, : self.n_outputs] = offset
 
-    def _uniform(self, noise: Noise, n_in: int, n_out: int):
+    def _uniform(self, noise: Noise, before: tuple[int, int], after: tuple[int, int]):
+        (n_in, padded_in), (n_out, padded_out) = before, after
+
         def init(generator: torch.Generator) -> Tensor:
-            weight = torch.zeros(aligned(n_in), aligned(n_out), device=noise.device)
+            weight = torch.zeros(padded_in, padded_out, device=noise.device)
             drawn = torch.rand(n_in, n_out, generator=generator, device=noise.device)
             weight[:n_in, :n_out] = (2 * drawn - 1) / n_in**0.5
             return weight

@@ -209,11 +209,14 @@ class _Run:
         return [bound, step.mean_log_likelihood.detach(), step.mean_kl.detach(), loss.detach()]
 
     def _check_finite(self, epoch: int, terms: dict[str, np.ndarray]) -> None:
-        if np.isfinite(terms["loss"]).all():
+        # A step that goes wrong shows in the next loss, which the last epoch does not see.
+        weights = torch.isfinite(self.optimizer.flat).all(1).cpu().numpy()
+        if np.isfinite(terms["loss"]).all() and weights.all():
             return
         raise DivergedError(
-            f"Training diverged in epoch {epoch + 1}: the loss is {terms['loss'].tolist()}, not "
-            f"a finite number. Lower learning_rate_init (now {self.settings.learning_rate}), "
+            f"Training diverged in epoch {epoch + 1}: the loss is {terms['loss'].tolist()} and "
+            f"{'no' if weights.all() else 'some'} weights are not finite. Lower "
+            f"learning_rate_init (now {self.settings.learning_rate}), "
             f"set clip_norm (now {self.settings.clip_norm}), or look for extreme values in X."
         )
 

@@ -21,15 +21,15 @@ class Rows:
     values : Tensor (n, columns)
     mask : Tensor (n, columns) or None
     weights : Tensor (n,) or None
-    log_unit : Tensor (columns,)
-        Logarithm of the unit of each column of values, in original units.
+    log_unit : Tensor (columns,) or None
+        Logarithm of the unit of each column of values, in original units; None where it is 1.
     """
 
     inputs: Tensor
     values: Tensor
     mask: Tensor | None
     weights: Tensor | None
-    log_unit: Tensor
+    log_unit: Tensor | None = None
 
     @classmethod
     def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
@@ -47,6 +47,8 @@ class Rows:
 
     def mean_log_unit(self, index: Tensor) -> np.ndarray:
         """What a mean log-likelihood over rows loses in the original units, ``(members,)``."""
+        if self.log_unit is None:
+            return np.zeros(len(index))
         if self.mask is None:
             return np.full(len(index), float(self.log_unit.cpu().double().sum()))
         per_row = self.mask.cpu().double() @ self.log_unit.cpu().double()

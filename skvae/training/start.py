@@ -51,8 +51,11 @@ def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
     w = None if weights is None else weights.cpu().numpy()
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
-        shared = shared_noise_predicts_better(X, seen, w, vae.n_latents, FLOOR)
-        model = FactorModel.fit(*moments(X, seen, w), vae.n_latents, shared, FLOOR)
+        shared = vae.likelihood.shares_noise
+        if shared is None:
+            shared = shared_noise_predicts_better(X, seen, w, vae.n_latents, FLOOR)
+        noise = vae.likelihood.given_noise
+        model = FactorModel.fit(*moments(X, seen, w), vae.n_latents, shared, FLOOR, noise)
     matrix, offset, log_scale = model.posterior()
     device = values.device
 
