@@ -187,6 +187,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         return nested_diagram(self, parts)
 
     def _build(self, parts: dict[str, Component], noise: Noise) -> None:
+        for part in parts.values():
+            part._validate_params()
         self.objective_ = parts.pop("objective")
         likelihood = parts["likelihood"]
         if isinstance(likelihood, Likelihood):
@@ -212,6 +214,12 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
             Nats in the original units; higher is more normal.  The same draws serve every
             row, so that a row's score depends on that row alone.
         """
+        n_draws = self.n_draws if n_draws is None else n_draws
+        if not isinstance(n_draws, Integral) or n_draws < 1:
+            raise ValueError(
+                f"{type(self).__name__}.score_samples expects n_draws to be an integer of at "
+                f"least 1, got {n_draws!r}."
+            )
         encoded = self._encode(X)
         if not self.vae_.posterior.has_density:
             raise ValueError(
@@ -220,9 +228,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 "posterior='normal', or judge rows by reconstruct."
             )
         with arithmetic(self._n_threads()):
-            scores = inference.log_marginal(
-                self.vae_, encoded, n_draws or self.n_draws, self._device()
-            )
+            scores = inference.log_marginal(self.vae_, encoded, int(n_draws), self._device())
         scores = scores.astype(np.float64).mean(1)
         if encoded.mask is None:
             return scores - self.codec_.log_scale_.sum()

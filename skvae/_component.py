@@ -41,6 +41,9 @@ class Component(BaseEstimator, nn.Module):
     that was trained on a GPU loads where there is none.
     """
 
+    # As in scikit-learn: name to allowed values, checked when a model is built.
+    _parameter_constraints: dict = {}
+
     if TYPE_CHECKING:
         # Parameters, buffers and parts are found by name; torch's stub knows only two kinds.
         def __getattr__(self, name: str) -> Any: ...
@@ -61,7 +64,8 @@ class Component(BaseEstimator, nn.Module):
         for module in self.modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None:
-                    module._parameters[name] = nn.Parameter(parameter.detach()[members])
+                    kept = nn.Parameter(parameter.detach()[members], parameter.requires_grad)
+                    module._parameters[name] = kept
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     module._buffers[name] = buffer[members]
@@ -71,6 +75,9 @@ class Component(BaseEstimator, nn.Module):
         return {
             "params": {name: getattr(self, name) for name in params},
             "weights": _arrays(self._parameters),
+            "fixed": [
+                n for n, p in self._parameters.items() if p is not None and not p.requires_grad
+            ],
             "buffers": _arrays(self._buffers),
             "children": {k: m for k, m in self._modules.items() if k not in params},
             "attributes": {
@@ -88,7 +95,8 @@ class Component(BaseEstimator, nn.Module):
         for name, child in state["children"].items():
             self.add_module(name, child)
         for name, array in state["weights"].items():
-            self.register_parameter(name, nn.Parameter(torch.tensor(array)))
+            trained = name not in state["fixed"]
+            self.register_parameter(name, nn.Parameter(torch.tensor(array), trained))
         for name, array in state["buffers"].items():
             self.register_buffer(name, torch.tensor(array))
         self.train(not state["evaluated"])

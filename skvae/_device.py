@@ -17,18 +17,17 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {name!r}."
-        ) from error
     there = {
         "cpu": lambda: 1,
         "cuda": torch.cuda.device_count,
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
-    count = there.get(device.type, lambda: 1)()
+    if name.split(":")[0] not in there:
+        raise ValueError(
+            f"device should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {name!r}."
+        )
+    device = torch.device(name)
+    count = there[device.type]()
     if (device.index or 0) >= count:
         raise ValueError(
             f"device={name!r} is not available: torch {torch.__version__} sees {count} device(s) "

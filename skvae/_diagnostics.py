@@ -39,7 +39,7 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_scale: np.n
     """
     posterior = vae.infer(batch.inputs)
     loc, scale = (t[member, 0].cpu().double() for t in (posterior.mean, posterior.stddev))
-    result: dict = {"active_units": int((loc.var(0) > ACTIVE_VARIANCE).sum())}
+    result: dict = {"active_units": int((loc.var(0, correction=0) > ACTIVE_VARIANCE).sum())}
     if vae.posterior.has_density:
         kl = 0.5 * (loc.square() + scale.square() - 1.0) - scale.log()
         result["kl_per_latent"] = kl.mean(0).numpy()

@@ -41,6 +41,8 @@ class FittingMixin:
         Gives the places in ``X`` of the rows held out, or of all rows where none were.
         """
         first = not (resume and hasattr(self, "vae_"))
+        if not first:
+            self._check_same_shape()
         X = check_table(self, X, reset=first)
         X, sample_weight, kept = self._check_weights(X, sample_weight)
         random_state = check_random_state(self.random_state)
@@ -73,6 +75,20 @@ class FittingMixin:
         judged = train_index if validation_index is None else validation_index
         self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
         return kept[judged[0].cpu().numpy()]
+
+    def _check_same_shape(self) -> None:
+        """Refuse to go on with a model of another shape than the parameters ask for."""
+        network = self._resolve("network").get_params(deep=False)
+        built = self.vae_.network.get_params(deep=False)
+        asked = {"n_members": self.n_members, "n_components": self.n_components, **network}
+        there = {"n_members": self.vae_.n_members, "n_components": self.vae_.n_latents, **built}
+        for name, value in asked.items():
+            if there.get(name) != value:
+                raise ValueError(
+                    f"partial_fit, and fit with warm_start=True, go on with the model at hand, "
+                    f"whose {name} is {there.get(name)!r}; {type(self).__name__} has {value!r} "
+                    f"now. Set it back, or fit anew with warm_start=False."
+                )
 
     def recalibrate(self, X, y=None, sample_weight=None):
         """Refit noise, prior and posterior width to these rows, the networks fixed.
@@ -126,6 +142,11 @@ class FittingMixin:
         n_held_out = round(self.validation_fraction * len(order))
         if not self.early_stopping or n_epochs or n_held_out < MIN_VALIDATION_ROWS:
             n_held_out = 0
+        if n_held_out == len(order):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {type(self).__name__} leaves "
+                f"none of {len(order)} rows to train on. Lower it, or set early_stopping=False."
+            )
         index = torch.as_tensor(order, device=device).expand(n_members, -1)
         return index[:, n_held_out:], index[:, :n_held_out] if n_held_out else None
 

@@ -19,6 +19,8 @@ from .vae import VAE
 
 CHUNK_ROWS = 1024
 MIN_CHUNK_ROWS = 32
+# Far out is far out: beyond this, sums of weighted codes would overflow.
+LARGEST_CODE = 1e9
 
 
 def chunk_rows(n_draws: int = 1) -> int:
@@ -73,7 +75,8 @@ def decode(vae: VAE, z: np.ndarray, device) -> np.ndarray:
     def point(codes: Tensor) -> tuple[Tensor, ...]:
         return (vae.decode(codes).point[0, 0],)
 
-    (values,) = in_chunks(point, [np.asarray(z, dtype=np.float32)], device, chunk_rows())
+    codes = np.clip(z, -LARGEST_CODE, LARGEST_CODE).astype(np.float32)
+    (values,) = in_chunks(point, [codes], device, chunk_rows())
     return values
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
+from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
 from ._component import Component
@@ -66,6 +68,14 @@ class ELBO(Objective):
     Schedule, 2019; Kingma et al. (free bits) 2016.
     """
 
+    _parameter_constraints = {
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "warm_up": [Interval(Real, 0, None, closed="left")],
+        "cycles": [Interval(Integral, 0, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "capacity": [None, Interval(Real, 0, None, closed="left")],
+    }
+
     def __init__(self, beta=1.0, warm_up=0, cycles=0, free_bits=0.0, capacity=None):
         super().__init__()
         self.beta = beta
@@ -114,6 +124,8 @@ class IWAE(Objective):
     ----------
     Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016.
     """
+
+    _parameter_constraints = {"n_draws": [Interval(Integral, 1, None, closed="left")]}
 
     def __init__(self, n_draws=5):
         super().__init__()

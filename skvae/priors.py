@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as _FittedMixture
+from sklearn.utils._param_validation import Interval
 
 from . import distributions
 from ._component import Component, Shapes
@@ -72,6 +74,8 @@ class GaussianMixture(Prior):
     Autoencoders, 2016.
     """
 
+    _parameter_constraints = {"n_mixture_components": [Interval(Integral, 1, None, closed="left")]}
+
     def __init__(self, n_mixture_components=10):
         super().__init__()
         self.n_mixture_components = n_mixture_components
@@ -114,6 +118,8 @@ class Aggregate(StandardNormal):
     Diagnosing and Enhancing VAE Models, 2019.
     """
 
+    _parameter_constraints = {"n_mixture_components": [Interval(Integral, 1, None, closed="left")]}
+
     def __init__(self, n_mixture_components=10):
         super().__init__()
         self.n_mixture_components = n_mixture_components
@@ -136,6 +142,8 @@ class Aggregate(StandardNormal):
             ("whitening", "precisions_cholesky_"),
         ):
             stacked = np.stack([getattr(fit, attribute) for fit in fits])
+            if name == "whitening" and stacked.ndim == 3:
+                stacked = stacked[..., None] * np.eye(n_latents)
             value = np.log(stacked) if name == "log_weights" else stacked
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).to(self.zero))
 
@@ -147,8 +155,16 @@ class Aggregate(StandardNormal):
 
 def _fit_mixture(codes: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> _FittedMixture:
     codes = codes[np.random.RandomState(seed).permutation(len(codes))[:n_rows]]
+    # A covariance of many latents from few rows would be far too sure of itself.
+    kind = "full" if n_rows >= 10 * codes.shape[1] else "diag"
     mixture = _FittedMixture(
-        n_mixture, reg_covar=1e-3, random_state=seed, max_iter=200, n_init=1, init_params="kmeans"
+        n_mixture,
+        covariance_type=kind,
+        reg_covar=1e-3,
+        random_state=seed,
+        max_iter=200,
+        n_init=1,
+        init_params="kmeans",
     )
     # k-means knows no arrays but NumPy's, which these are whatever the user dispatches on.
     with warnings.catch_warnings(), config_context(array_api_dispatch=False):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
+from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +38,8 @@ class Denoising(View):
     ----------
     Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, 2008.
     """
+
+    _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
 
     def __init__(self, scale=0.1):
         super().__init__()

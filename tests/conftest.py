@@ -1,7 +1,12 @@
 """One thread per test process: results that are compared bit by bit need it."""
 
-import pytest
-import torch
+import os
+
+# scipy reads it once, when it is imported; scikit-learn then checks arrays of the array API, too.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,25 +59,25 @@ def must(name, value):
         ({"n_jobs": 0}, ValueError, "n_jobs == 0"),
         ({"learning_rate_init": 1e30}, DivergedError, "epoch 1.*Lower learning_rate_init .now 1e"),
         ({"weight_decay": 1e9}, DivergedError, "diverged in epoch 1"),
-        ({"objective": ELBO(beta=NAN)}, DivergedError, r"the loss is \[nan\]"),
+        ({"objective": ELBO(beta=NAN)}, ValueError, "'beta' parameter of ELBO must be.*Got nan"),
         ({"batch_size": 1}, None, None), ({"batch_size": 10**9}, None, None),
         ({"validation_fraction": 1e-9}, None, None), ({"hidden_layer_sizes": [1]}, None, None),
         ({"n_components": 20}, None, None), ({"objective": ELBO(beta=1e30)}, None, None),
-        bug(RAW, *must("device", "meta")),
-        bug(RAW, *must("hidden_layer_sizes", (-3,))),
-        bug(RAW, *must("hidden_layer_sizes", (2.5,))),
-        bug(IGNORED, *must("hidden_layer_sizes", (0,))),
-        bug(RAW, {"validation_fraction": 0.999}, ValueError, "validation_fraction"),
-        bug(RAW, {"objective": IWAE(n_draws=0)}, ValueError, "n_draws"),
-        bug(RAW, {"likelihood": Columnwise(continuous="foo")}, ValueError, "continuous.*foo"),
-        bug(IGNORED, {"likelihood": Columnwise(continuous="poisson")}, ValueError, "continuous"),
-        bug(RAW, {"likelihood": Normal(scale=0.0)}, ValueError, "scale.*got"),
-        bug(IGNORED, {"likelihood": Normal(scale="foo")}, ValueError, "scale.*foo"),
-        bug(RAW, {"likelihood": Normal(min_scale=0.0)}, ValueError, "min_scale"),
-        bug("DivergedError", {"likelihood": StudentT(df=0.0)}, ValueError, "df"),
-        bug(RAW, {"prior": Aggregate(0)}, ValueError, "n_mixture_components"),
-        bug(RAW, {"network": MLP(activation="foo")}, ValueError, "activation.*foo"),
-        bug(IGNORED, {"network": MLP(linear_skip="foo")}, ValueError, "linear_skip.*foo"),
+        ({"device": "meta"}, ValueError, "device.*meta"),
+        ({"hidden_layer_sizes": (-3,)}, ValueError, "'hidden_layer_sizes'.*positive.*Got .-3,"),
+        ({"hidden_layer_sizes": (2.5,)}, ValueError, "'hidden_layer_sizes'.*integers.*Got .2.5,"),
+        ({"hidden_layer_sizes": (0,)}, ValueError, "'hidden_layer_sizes'.*positive.*Got .0,"),
+        ({"validation_fraction": 0.999}, ValueError, "validation_fraction"),
+        ({"objective": IWAE(n_draws=0)}, ValueError, "n_draws"),
+        ({"likelihood": Columnwise(continuous="foo")}, ValueError, "continuous.*foo"),
+        ({"likelihood": Columnwise(continuous="poisson")}, ValueError, "continuous"),
+        ({"likelihood": Normal(scale=0.0)}, ValueError, "'scale' parameter of Normal.*Got 0"),
+        ({"likelihood": Normal(scale="foo")}, ValueError, "scale.*foo"),
+        ({"likelihood": Normal(min_scale=0.0)}, ValueError, "min_scale"),
+        ({"likelihood": StudentT(df=0.0)}, ValueError, "df"),
+        ({"prior": Aggregate(0)}, ValueError, "n_mixture_components"),
+        ({"network": MLP(activation="foo")}, ValueError, "activation.*foo"),
+        ({"network": MLP(linear_skip="foo")}, ValueError, "linear_skip.*foo"),
     ],
     ids=str,
 )  # fmt: skip
@@ -90,10 +90,14 @@ def test_parameters(params, error, message):
         estimator.fit(GOOD)
 
 
-@pytest.mark.xfail(strict=True, reason="-6108 nats: Aggregate fits a full covariance to few codes")
 def test_more_components_than_columns_do_no_harm():
     few, many = (make(n_components=n).fit(GOOD).score(GOOD) for n in (4, 100))
     assert many > few - 5.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make().fit(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +109,14 @@ def test_more_components_than_columns_do_no_harm():
         (lambda m: m.inverse_transform(np.zeros((0, 8))), ValueError, r"0 sample\(s\)"),
         (lambda m: m.inverse_transform(np.zeros(8)), ValueError, "Expected 2D array"),
         (lambda m: m.inverse_transform(np.full((2, 8), 1e30)), None, None),
-        bug("NaN", lambda m: m.inverse_transform(np.full((2, 8), 3e38)), None, None),
+        (lambda m: m.inverse_transform(np.full((2, 8), 3e38)), None, None),
         (lambda m: m.sample(0), ValueError, "sample expects n_samples >= 1, got 0"),
         (lambda m: m.sample(-1), ValueError, "sample expects n_samples >= 1, got -1"),
         (lambda m: m.sample(2.5), TypeError, "float"),
         (lambda m: m.sample(2, random_state="x"), ValueError, "'x' cannot be used to seed"),
-        bug(IGNORED, lambda m: m.score_samples(GOOD, n_draws=0), ValueError, "n_draws"),
-        bug(RAW, lambda m: m.score_samples(GOOD, n_draws=-1), ValueError, "n_draws"),
-        bug(RAW, lambda m: m.score_samples(GOOD, n_draws=2.5), (TypeError, ValueError), "n_draws"),
+        (lambda m: m.score_samples(GOOD, n_draws=0), ValueError, "n_draws"),
+        (lambda m: m.score_samples(GOOD, n_draws=-1), ValueError, "n_draws"),
+        (lambda m: m.score_samples(GOOD, n_draws=2.5), (TypeError, ValueError), "n_draws"),
         (lambda m: m.interpolate(GOOD[:1]), ValueError, "expects two rows.*got 1 rows"),
         (lambda m: m.interpolate(GOOD[:2], method="foo"), ValueError, "method='foo'"),
         (lambda m: m.interpolate(GOOD[:2], 0), ValueError, r"0 sample\(s\)"),
@@ -124,8 +128,7 @@ def test_more_components_than_columns_do_no_harm():
         (lambda m: m.traverse(GOOD[:1], 0, []), ValueError, r"0 sample\(s\)"),
     ],
 )
-def test_arguments_of_methods(call, error, message, models):
-    model = models[VAETransformer, "array"]
+def test_arguments_of_methods(call, error, message, model):
     if error is None:
         assert np.isfinite(call(model)).all()
     else:
@@ -163,7 +166,6 @@ def test_streams():
     check_answers(make().partial_fit(GOOD).partial_fit(GOOD[:2]), GOOD)
 
 
-@pytest.mark.xfail(strict=True, reason="UserWarning of torch: var() of one row")
 def test_a_batch_of_one_row():
     check_answers(make().partial_fit(GOOD).partial_fit(GOOD[:1]), GOOD)
 
@@ -171,8 +173,8 @@ def test_a_batch_of_one_row():
 @pytest.mark.parametrize(
     "change",
     [
-        bug(RAW, {"n_members": 3}), bug(IGNORED, {"n_components": 3}),
-        bug(IGNORED, {"hidden_layer_sizes": (8,)}), {"objective": "iwae"}, {"max_iter": 1},
+        {"n_members": 3}, {"n_components": 3},
+        {"hidden_layer_sizes": (8,)}, {"objective": "iwae"}, {"max_iter": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -182,5 +184,5 @@ def test_warm_start_with_other_parameters(change):
     if set(change) <= {"objective", "max_iter"}:
         check_answers(model.fit(GOOD), GOOD)
     else:
-        with pytest.raises(ValueError, match=f"warm_start.*{next(iter(change))}"):
+        with pytest.raises(ValueError, match=next(iter(change))):
             model.fit(GOOD)

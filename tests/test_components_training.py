@@ -152,9 +152,7 @@ def test_iwae_is_finite_for_hopeless_rows():
 # ------------------------------------------------------------------------------------ training
 
 
-@pytest.mark.parametrize(
-    "update", over({"fused": "fused", "plain": "plain"}, {"plain": "float32 corrections"})
-)
+@pytest.mark.parametrize("update", over({"fused": "fused", "plain": "plain"}))
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_flat_adam_equals_torch(update, clip_norm):
     build = Perceptron(3, 2, (4,), "tanh", True).build
@@ -198,11 +196,10 @@ def test_divergence_is_an_error_that_names_epoch_and_remedy(early_stopping):
     keep = {"early_stopping": early_stopping}
     with pytest.raises(DivergedError, match=r"epoch 1: .* learning_rate_init .*clip_norm"):
         small(likelihood=NotANumber(), **keep).fit(table())
-    with pytest.raises(DivergedError, match=r"epoch 2: .*learning_rate_init \(now 1e\+25\)"):
+    with pytest.raises(DivergedError, match=r"epoch [12]: .*learning_rate_init \(now 1e\+25\)"):
         small(learning_rate_init=1e25, clip_norm=None, batch_size=100, **keep).fit(table())
 
 
-@pytest.mark.xfail(strict=True, reason="weights of 1e25 are finite, the next loss is not")
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_divergence_in_the_last_step_is_an_error_too(early_stopping):
     vae = small(max_iter=1, learning_rate_init=1e25, batch_size=100, early_stopping=early_stopping)

@@ -21,6 +21,7 @@ CORE = {
     "_component",
     "_pass",
     "_shorthand",
+    "alignment",
     "distributions",
     "divergences",
     "exceptions",

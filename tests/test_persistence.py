@@ -241,10 +241,7 @@ def test_nested_parameters_come_back():
         assert loaded.set_params(likelihood__continuous__df=5.0).likelihood.continuous.df == 5.0
 
 
-FIXED = pytest.mark.xfail(strict=True, reason="__setstate__ makes every parameter trainable")
-
-
-@pytest.mark.parametrize("way", [pytest.param(way, marks=FIXED) for way in WAYS])
+@pytest.mark.parametrize("way", WAYS)
 def test_fixed_weights_stay_fixed(way):
     estimator = fitted(likelihood=Normal(scale=0.5))
     loaded = WAYS[way](estimator)

@@ -122,7 +122,7 @@ def test_wide_tables_take_no_seconds():
 @pytest.mark.parametrize("size", [1e300, 1e30, 1.0, 1e-30, 1e-300, 1e-310])
 def test_any_magnitude(size):
     X = numbers() * size
-    codec = TableCodec().fit(X)
+    codec = TableCodec(range_ratio=None).fit(X)
     values = codec.encode(X).values
     assert_allclose(values.std(axis=0), 1, rtol=1e-4)
     assert np.isfinite(codec.log_scale_).all()
@@ -132,7 +132,7 @@ def test_any_magnitude(size):
 def test_magnitudes_side_by_side():
     sizes = np.array([1e300, 1.0, 1e-300])
     X = numbers() * sizes
-    codec = TableCodec().fit(X)
+    codec = TableCodec(range_ratio=None).fit(X)
     assert_allclose(codec.log_scale_, np.log(sizes), atol=1)
     assert_allclose(codec.encode(X).values.std(axis=0), 1, rtol=1e-4)
 
@@ -175,7 +175,7 @@ def test_infinite_cells_are_refused_without_the_check_too():
 def test_missing_cells():
     X = numbers()
     X[3, 1] = X[5, 1] = X[5, 2] = NAN
-    codec = TableCodec().fit(X)
+    codec = TableCodec(range_ratio=None).fit(X)
     values, mask, inputs = codec.encode(X)
     assert_array_equal(mask, ~np.isnan(X))
     assert (values[~mask] == 0).all()

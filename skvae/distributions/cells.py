@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..noise import Noise
 from ._base import Distribution
@@ -52,7 +51,7 @@ class Bernoulli(Distribution):
         return self.logits.sigmoid()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return value * self.logits - F.softplus(self.logits)
+        return value * self.logits - _softplus(self.logits)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         return (noise.uniform(*self.logits.shape[1:]) < self.mean).to(self.logits.dtype)
@@ -102,6 +101,11 @@ class Poisson(Distribution):
         return noise.poisson(self.mean)
 
 
+def _softplus(x: Tensor) -> Tensor:
+    """Log of 1 + exp(x), by functions whose vectors and remainders round alike."""
+    return x.clamp_min(0.0) + torch.log1p(torch.exp(-x.abs()))
+
+
 def _log_rising(start: Tensor, n: Tensor) -> Tensor:
     """Log of Gamma(start + n) / Gamma(start), which cancels where ``start`` is large."""
     large = start > 32.0
@@ -131,12 +135,12 @@ class NegativeBinomial(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         total = self.log_total_count.exp()
-        log_sum = torch.logaddexp(self.log_mean, self.log_total_count)
+        log_ratio = self.log_mean - self.log_total_count
         return (
             _log_rising(total, value)
             - torch.lgamma(value + 1)
-            + total * (self.log_total_count - log_sum)
-            + value * (self.log_mean - log_sum)
+            + value * log_ratio
+            - (total + value) * _softplus(log_ratio)
         )
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]

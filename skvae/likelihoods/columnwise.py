@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from sklearn.base import clone
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from .. import distributions
@@ -40,6 +41,11 @@ class Columnwise(Component):
     4.0
     """
 
+    _parameter_constraints = {
+        kind: [StrOptions({n for n, c in LIKELIHOODS.items() if c.kind == kind}), Likelihood]
+        for kind in ("continuous", "count", "binary", "categorical")
+    }
+
     def __init__(
         self,
         continuous="normal",
@@ -74,6 +80,12 @@ class Columnwise(Component):
         for kind, sizes in shapes.blocks:
             chosen = getattr(self, kind)
             part = LIKELIHOODS[chosen]() if isinstance(chosen, str) else clone(chosen)
+            part._validate_params()
+            if part.kind != kind:
+                raise ValueError(
+                    f"The {kind!r} parameter of Columnwise must be a likelihood of {kind} "
+                    f"columns. Got {part!r}, which models {part.kind} ones."
+                )
             block = Shapes(shapes.n_inputs, shapes.n_components, ((kind, sizes),))
             self.add_module(f"{kind}_block", part.build(block, noise))
         return self

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from .. import distributions
@@ -20,6 +22,15 @@ COLUMN_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 class _LearnedScale(Likelihood):
     """A location per cell and a learned scale, shared or per column."""
+
+    _parameter_constraints: dict = {
+        "scale": [
+            StrOptions({"auto", "shared", "column"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "initial_scale": [Interval(Real, 0, None, closed="neither")],
+        "min_scale": [Interval(Real, 0, None, closed="neither")],
+    }
 
     def __init__(self, scale="auto", initial_scale=0.37, min_scale=0.01):
         super().__init__()
@@ -37,8 +48,6 @@ class _LearnedScale(Likelihood):
         self.log_excess = self.weight(noise, lambda g: value)
         self.log_excess.requires_grad_(not self.fixed)
         members = noise.n_members
-        floor = torch.full((members, 1, 1, 1), math.log(self.min_scale), device=noise.device)
-        self.register_buffer("log_floor", floor)
         tied = torch.ones(members, 1, 1, 1, dtype=torch.bool, device=noise.device)
         self.register_buffer("tied", tied)
         self.partly_tied = self.scale == "auto"
@@ -73,7 +82,7 @@ class _LearnedScale(Likelihood):
         excess: Tensor = self.log_excess
         if self.partly_tied:
             excess = torch.where(self.tied, excess.mean(-1, keepdim=True), excess)
-        return torch.logaddexp(excess, self.log_floor)
+        return (excess.exp() + self.min_scale).log()
 
     @torch.no_grad()
     def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
@@ -207,6 +216,11 @@ class StudentT(_LearnedScale):
     ----------
     Takahashi et al., Student-t Variational Autoencoder for Robust Density Estimation, 2018.
     """
+
+    _parameter_constraints: dict = {
+        **_LearnedScale._parameter_constraints,
+        "df": [Interval(Real, 0, None, closed="neither")],
+    }
 
     def __init__(self, scale="auto", initial_scale=0.37, min_scale=0.01, df=4.0):
         super().__init__(scale, initial_scale, min_scale)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -131,6 +133,12 @@ class MLP(Network):
     MLP(activation='tanh', hidden_layer_sizes=(32,))
     """
 
+    _parameter_constraints = {
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "linear_skip": ["boolean", StrOptions({"auto"})],
+    }
+
     def __init__(self, hidden_layer_sizes=(128, 64), activation="silu", linear_skip="auto"):
         super().__init__()
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -140,6 +148,11 @@ class MLP(Network):
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
         hidden = tuple(self.hidden_layer_sizes)
+        if not all(isinstance(width, (int, np.integer)) and width > 0 for width in hidden):
+            raise ValueError(
+                "The 'hidden_layer_sizes' parameter of MLP must hold positive integers. "
+                f"Got {self.hidden_layer_sizes!r} instead."
+            )
         skip = self.linear_skip
         skip = shapes.n_components >= 8 if skip == "auto" else skip
         self.encoder = Perceptron(shapes.n_inputs, n_encoded, hidden, self.activation, skip)

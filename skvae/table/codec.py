@@ -51,7 +51,7 @@ class TableCodec(BaseEstimator):
         Boolean columns are always binary, strings and categories categorical.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that `fit` has not seen.
-    range_ratio : float or None, default=4.0
+    range_ratio : float or None, default=3.0
         No scale is smaller than the column's range over `range_ratio`, lest a
         column of rare spikes be blown up. None takes the standard deviation as is.
 
@@ -98,7 +98,7 @@ class TableCodec(BaseEstimator):
     2   5.0  disc
     """
 
-    def __init__(self, numeric="continuous", unknown="error", range_ratio=4.0):
+    def __init__(self, numeric="continuous", unknown="error", range_ratio=3.0):
         self.numeric = numeric
         self.unknown = unknown
         self.range_ratio = range_ratio

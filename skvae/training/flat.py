@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -126,6 +127,6 @@ def _private_fused(flat, gradient, moment_1, moment_2, n_steps, rate) -> None:
 def _plain(flat, gradient, moment_1, moment_2, n_steps, rate) -> None:
     moment_1.lerp_(gradient, 1.0 - BETA_1)
     moment_2.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-    correction_1, correction_2 = 1.0 - BETA_1**n_steps, 1.0 - BETA_2**n_steps
+    correction_1, correction_2 = (-torch.expm1(n_steps * math.log(b)) for b in (BETA_1, BETA_2))
     denominator = (moment_2 / correction_2).sqrt_().add_(EPSILON)
     flat.sub_(moment_1 / denominator * (rate / correction_1))

@@ -143,10 +143,12 @@ class _Run:
                 terms = self._train_epoch(epoch)
                 held_out = self._validate() if self.validation else None
                 record = self.history.append(epoch, terms, held_out)
-                self._check_finite(epoch, terms)
+                self._check_finite(epoch, terms["loss"] + (held_out or {}).get("bound", 0.0))
                 self._keep_best()
                 if on_epoch(record) or self.history.all_stopped:
                     break
+            if not self.validation:
+                self._check_finite(epoch, self._last_bound())
         except KeyboardInterrupt:
             self.history.interrupted = True
         finally:
@@ -208,17 +210,21 @@ class _Run:
         bound = self.objective.reported(step, loss)
         return [bound, step.mean_log_likelihood.detach(), step.mean_kl.detach(), loss.detach()]
 
-    def _check_finite(self, epoch: int, terms: dict[str, np.ndarray]) -> None:
-        # A step that goes wrong shows in the next loss, which the last epoch does not see.
-        weights = torch.isfinite(self.optimizer.flat).all(1).cpu().numpy()
-        if np.isfinite(terms["loss"]).all() and weights.all():
+    def _check_finite(self, epoch: int, bounds: np.ndarray) -> None:
+        if np.isfinite(bounds).all():
             return
         raise DivergedError(
-            f"Training diverged in epoch {epoch + 1}: the loss is {terms['loss'].tolist()} and "
-            f"{'no' if weights.all() else 'some'} weights are not finite. Lower "
-            f"learning_rate_init (now {self.settings.learning_rate}), "
-            f"set clip_norm (now {self.settings.clip_norm}), or look for extreme values in X."
+            f"Training diverged in epoch {epoch + 1}: the bound is {bounds.tolist()} nats per "
+            f"row. Lower learning_rate_init (now {self.settings.learning_rate}), set clip_norm "
+            f"(now {self.settings.clip_norm}), or look for extreme values in X."
         )
+
+    @torch.no_grad()
+    def _last_bound(self) -> np.ndarray:
+        """The bound after the last step, which no epoch has seen."""
+        batch = self.rows.take(self.train_index[:, :VALIDATION_ROWS])
+        step = self.vae(batch, self.noise, self.objective.n_draws)
+        return self.objective.mean_bound(step).cpu().numpy()
 
     def _keep_best(self) -> None:
         improved = self.history.improved

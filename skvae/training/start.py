@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..factor_model import FactorModel, moments, shared_noise_predicts_better
+from ..factor_model import FactorModel, columns_deserve_own_noise, moments
 from .rows import Rows
 
 # Variance below which a column counts as determined by the others, in units of its scale.
@@ -53,7 +53,7 @@ def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
     if n_locations:
         shared = vae.likelihood.shares_noise
         if shared is None:
-            shared = shared_noise_predicts_better(X, seen, w, vae.n_latents, FLOOR)
+            shared = not columns_deserve_own_noise(X, seen, w, vae.n_latents, FLOOR)
         noise = vae.likelihood.given_noise
         model = FactorModel.fit(*moments(X, seen, w), vae.n_latents, shared, FLOOR, noise)
     matrix, offset, log_scale = model.posterior()
