@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_array
@@ -256,6 +258,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             With the columns, dtypes and categories seen in ``fit``.
         """
         check_is_fitted(self)
+        if not isinstance(n_samples, Integral):
+            raise TypeError(
+                f"{type(self).__name__}.sample expects n_samples to be an integer, got "
+                f"{n_samples!r} of type {type(n_samples).__name__}."
+            )
         if n_samples < 1:
             raise ValueError(
                 f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
@@ -307,12 +314,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         """
         codes = self.infer(X)[0]
         n_components = codes.shape[1]
-        if len(codes) != 1 or not 0 <= component < n_components:
+        whole = isinstance(component, Integral)
+        if len(codes) != 1 or not whole or not 0 <= component < n_components:
             raise ValueError(
                 f"{type(self).__name__}.traverse expects one row and a component from 0 to "
-                f"{n_components - 1}, got {len(codes)} rows and component={component}."
+                f"{n_components - 1}, got {len(codes)} rows and component={component!r}."
             )
-        values = np.linspace(-3.0, 3.0, 7) if values is None else np.asarray(values)
+        values = np.linspace(-3.0, 3.0, 7) if values is None else np.atleast_1d(values)
         path = np.repeat(codes, len(values), axis=0)
         path[:, component] = values
         return self.inverse_transform(path)

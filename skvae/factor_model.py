@@ -141,4 +141,6 @@ def columns_deserve_own_noise(X, mask, weights, n_components, floor) -> bool:
             for shared in (False, True)
         )
         gains[~kept] = own - one
-    return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))
+    share = np.full(len(X), 1.0 / len(X)) if weights is None else weights / weights.sum()
+    mean_gain = share @ gains
+    return bool(mean_gain > np.sqrt((share * (gains - mean_gain)) @ (share * (gains - mean_gain))))

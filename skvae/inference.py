@@ -1,6 +1,6 @@
 """Encoding, decoding and scoring in chunks of fixed shape.
 
-Every chunk is padded to the same number of rows, so that the result for a row depends on
+Chunks are padded to one of a few numbers of rows, so that the result for a row depends on
 neither its neighbours nor how many rows are asked for at once.
 """
 
@@ -17,7 +17,7 @@ from ._pass import Batch
 from .noise import FixedDraws, Noise
 from .vae import VAE
 
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 2048
 MIN_CHUNK_ROWS = 32
 # Far out is far out: beyond this, sums of weighted codes would overflow.
 LARGEST_CODE = 1e9
@@ -25,7 +25,7 @@ LARGEST_CODE = 1e9
 
 def chunk_rows(n_draws: int = 1) -> int:
     """Rows per chunk: a fixed number of decoded rows, whatever the number of draws."""
-    return max(CHUNK_ROWS // n_draws, MIN_CHUNK_ROWS)
+    return max(CHUNK_ROWS // n_draws // MIN_CHUNK_ROWS, 1) * MIN_CHUNK_ROWS
 
 
 @torch.no_grad()
@@ -34,10 +34,12 @@ def in_chunks(
 ) -> list[np.ndarray]:
     """Apply ``function`` to chunks of the arrays and join its results along the rows.
 
-    ``function`` maps tensors ``(1, 1, rows_at_once, width)`` (or None) to tensors whose last
-    or second-last axis is cut back by the caller; here each result has rows first.
+    ``function`` maps tensors ``(1, 1, rows, width)``, or None where an array is None, to
+    tensors with rows first.
     """
     n = len(arrays[0])
+    # A few rows need not wait for a full chunk; the kernels, and so the bits, are the same.
+    rows_at_once = min(rows_at_once, max(2 * MIN_CHUNK_ROWS, 1 << (n - 1).bit_length()))
     results: list[list[np.ndarray]] = []
     for start in range(0, n, rows_at_once):
         stop = min(start + rows_at_once, n)

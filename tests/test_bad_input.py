@@ -106,19 +106,19 @@ def test_a_right_answer(name, cls):
     check_answers(make(cls).fit(X), X, unknown)
 
 
-# scikit-learn's own sum of the cells overflows twice.
-@pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")
 @BOTH
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300, 1e308 / np.abs(GOOD).max()])
 def test_the_unit_of_the_columns_does_not_matter(scale, cls):
-    one, other = make(cls).fit(GOOD), make(cls).fit(GOOD * scale)
-    check_answers(other, GOOD * scale)
-    expected = one.score_samples(GOOD) - 4 * np.log(scale)
-    assert_allclose(other.score_samples(GOOD * scale), expected, rtol=1e-6, atol=1e-3)
-    if cls is VAETransformer:
-        assert_allclose(other.transform(GOOD * scale), one.transform(GOOD), atol=1e-4)
-    else:
-        assert_array_equal(other.predict(GOOD * scale), one.predict(GOOD))
+    # scikit-learn's own sum of the cells is inf - inf near the end of float64.
+    with np.errstate(invalid="ignore" if scale > 1e300 else "warn"):
+        one, other = make(cls).fit(GOOD), make(cls).fit(GOOD * scale)
+        check_answers(other, GOOD * scale)
+        expected = one.score_samples(GOOD) - 4 * np.log(scale)
+        assert_allclose(other.score_samples(GOOD * scale), expected, rtol=1e-6, atol=1e-3)
+        if cls is VAETransformer:
+            assert_allclose(other.transform(GOOD * scale), one.transform(GOOD), atol=1e-4)
+        else:
+            assert_array_equal(other.predict(GOOD * scale), one.predict(GOOD))
 
 
 FLOAT = r"could not convert string to float"
@@ -190,6 +190,19 @@ def test_values_outside_the_domain_of_a_likelihood(likelihood, X, message):
     else:
         with pytest.raises(ValueError, match=message):
             make(likelihood=likelihood).fit(X)
+
+
+@pytest.mark.xfail(strict=True, reason="the mean count ends at exp(20) in silence")
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_counts_beyond_those_that_a_likelihood_knows(likelihood):
+    """They are explained or refused, but not cut."""
+    X = COUNTS * 1e12
+    try:
+        model = make(likelihood=likelihood).fit(X)
+    except ValueError as error:
+        assert "count" in str(error)
+    else:
+        assert 0.1 < model.reconstruct(X).mean() / X.mean() < 10
 
 
 # -------------------------------------------------------------------------------- after fit

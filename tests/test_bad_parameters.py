@@ -31,14 +31,6 @@ def check_answers(estimator, X):
     assert np.isfinite(estimator.reconstruct(X)).all() and np.isfinite(estimator.sample(7)).all()
 
 
-def bug(reason, *values):
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
-RAW = "the error is torch's or Python's own"
-IGNORED = "accepted in silence"
-
-
 def must(name, value):
     return {name: value}, ValueError, rf"The '{name}' parameter of {{cls}} must be .*[Gg]ot"
 

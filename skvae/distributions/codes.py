@@ -60,9 +60,10 @@ class NormalMixture(Distribution):
         product = (padded(value, aligned(n)) @ matrix)[..., : n_mixture * n]
         offset = (self.loc.unsqueeze(-1) * self.whitening).sum(-2)
         white = product.unflatten(-1, (n_mixture, n)) - offset[:, None, None]
+        distance = torch.linalg.vecdot(white, white)
         log_det = self.whitening.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         constant = (self.log_weights + log_det - 0.5 * n * LOG_2PI)[:, None, None, :]
-        return torch.logsumexp(constant - 0.5 * white.square().sum(-1), -1)
+        return torch.logsumexp(constant - 0.5 * distance, -1)
 
     def sample(self, noise: Noise, n_rows: int) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, 1, n_rows, columns)``."""

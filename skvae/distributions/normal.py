@@ -39,6 +39,8 @@ class Normal(Distribution):
         return -0.5 * (z * z) - (self.log_scale + 0.5 * LOG_2PI)
 
     def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        if value.requires_grad:
+            return super().log_prob_rows(value, mask)
         return NormalRows.apply(self.loc, self.log_scale, value, mask)
 
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]

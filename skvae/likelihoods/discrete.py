@@ -139,5 +139,5 @@ class NegativeBinomial(_Count):
 
 
 def _bounded_log(log_mean: Tensor) -> Tensor:
-    # exp(20) counts is far beyond any table and far below what overflows float32.
-    return log_mean.clamp_max(20.0)
+    # exp(60) is far beyond any count and far below what overflows float32.
+    return log_mean.clamp_max(60.0)

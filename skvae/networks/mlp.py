@@ -26,6 +26,18 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+# The same values in the place of the input: without a graph nothing else needs it, and a new
+# buffer per layer costs as much as the arithmetic.
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": lambda x: F.silu(x, inplace=True),
+    "relu": lambda x: x.relu_(),
+    "gelu": F.gelu,
+    "elu": lambda x: F.elu(x, inplace=True),
+    "tanh": lambda x: x.tanh_(),
+    "identity": lambda x: x,
+}
+
+
 class Perceptron(Component):
     """Layers from ``n_inputs`` to ``n_outputs``, with an optional linear path around them.
 
@@ -67,7 +79,8 @@ class Perceptron(Component):
         members, draws, rows, width = x.shape
         x = padded(x.reshape(members, draws * rows, width), aligned(self.n_inputs))
         own: dict[str, Any] = self._parameters
-        activate, h = ACTIVATIONS[self.activation], x
+        table = ACTIVATIONS if torch.is_grad_enabled() else IN_PLACE
+        activate, h = table[self.activation], x
         for i in range(self.output_layer):
             h = activate(torch.baddbmm(own[f"bias_{i}"], h, own[f"weight_{i}"]))
         last = self.output_layer
