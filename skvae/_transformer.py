@@ -267,7 +267,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             raise ValueError(
                 f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
             )
-        return self._draw(n_samples, random_state)
+        return self._draw(int(n_samples), random_state)
 
     def interpolate(self, X, n_steps=9, *, method="linear"):
         """Rows along the way from the first row of ``X`` to the second, through code space.

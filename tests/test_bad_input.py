@@ -192,7 +192,6 @@ def test_values_outside_the_domain_of_a_likelihood(likelihood, X, message):
             make(likelihood=likelihood).fit(X)
 
 
-@pytest.mark.xfail(strict=True, reason="the mean count ends at exp(20) in silence")
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
 def test_counts_beyond_those_that_a_likelihood_knows(likelihood):
     """They are explained or refused, but not cut."""

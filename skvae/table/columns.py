@@ -231,8 +231,10 @@ class CountColumn(_RawColumn):
     """Whole numbers from zero; `mean` and `sd` are those of ``log1p``."""
 
     kind = "count"
-    domain = "non-negative whole numbers"
-    remedy = 'Use numeric="continuous", or repair the column.'
+    domain = "non-negative whole numbers up to 1e9"
+    remedy = (
+        'Use a likelihood of continuous columns, as likelihood="normal", or repair the column.'
+    )
 
     @classmethod
     def from_summary(cls, name, form, summary, j):
@@ -244,7 +246,8 @@ class CountColumn(_RawColumn):
 
     @staticmethod
     def outside(cells):
-        return (cells < 0) | (np.isfinite(cells) & (cells != np.rint(cells)))
+        finite = np.isfinite(cells)
+        return (cells < 0) | (finite & ((cells != np.rint(cells)) | (cells > _LARGEST)))
 
 
 class BinaryColumn(_RawColumn):
