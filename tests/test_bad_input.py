@@ -163,7 +163,7 @@ def test_a_clear_error_in_fit(name, cls):
         make(cls).fit(X)
 
 
-NEGATIVE = "modelled as count, which expects non-negative whole numbers; got"
+NEGATIVE = "modelled as count, which expects non-negative whole numbers up to 1e9; got"
 SHARES = "'x.' is modelled as binary, which expects values between 0 and 1; got"
 
 
@@ -175,9 +175,9 @@ SHARES = "'x.' is modelled as binary, which expects values between 0 and 1; got"
         ("poisson", where(COUNTS == 0, np.inf, COUNTS), INFINITE),
         ("bernoulli", GOOD, SHARES), ("bernoulli", COUNTS, SHARES),
         ("poisson", where(HOLES < 0.2, NAN, COUNTS), None), ("poisson", COUNTS * 1e6, None),
-        ("poisson", where((0, 0), 1e12, COUNTS), None),
-        ("negative_binomial", where((0, 0), 1e12, COUNTS), None),
-        ("negative_binomial", COUNTS * 1e12, None), ("bernoulli", 1 / (1 + COUNTS), None),
+        ("poisson", where((0, 0), 1e12, COUNTS), NEGATIVE),
+        ("negative_binomial", where((0, 0), 1e12, COUNTS), NEGATIVE),
+        ("negative_binomial", COUNTS * 1e12, NEGATIVE), ("bernoulli", 1 / (1 + COUNTS), None),
         ("bernoulli", where(HOLES < 0.2, NAN, COUNTS > 2.0 + np.zeros((60, 4))), None),
         ("bernoulli", np.repeat((COUNTS[:, :1] > 2) * 1.0, 4, axis=1), None),
         ("student_t", where((0, 0), 1e30), None), ("student_t", GOOD * 1e-30, None),
