@@ -48,6 +48,14 @@ class Component(BaseEstimator, nn.Module):
         # Parameters, buffers and parts are found by name; torch's stub knows only two kinds.
         def __getattr__(self, name: str) -> Any: ...
 
+    @property
+    def closed_form(self) -> Any:
+        """What a written-out training step of the Gaussian family needs of this part, or None.
+
+        A subclass may change any method, so a component answers for its own class alone.
+        """
+        return None
+
     def __init__(self):
         nn.Module.__init__(self)
 

@@ -84,6 +84,11 @@ class ELBO(Objective):
         self.free_bits = free_bits
         self.capacity = capacity
 
+    @property
+    def closed_form(self) -> bool:
+        """That the KL term is weighed as a whole."""
+        return type(self) is ELBO and self.capacity is None and not self.free_bits
+
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed for this moment of the run."""
         per_latent = step.mean_kl

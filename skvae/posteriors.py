@@ -58,6 +58,11 @@ class DiagonalNormal(Posterior):
     Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
     """
 
+    @property
+    def closed_form(self) -> float | None:
+        """The bound of the log-scale."""
+        return LOG_SCALE_BOUND if type(self) is DiagonalNormal else None
+
     def build(self, shapes: Shapes, noise: Noise) -> DiagonalNormal:
         """Create the factor that calibration fits; it is 1 until then."""
         zeros = torch.zeros(noise.n_members, 1, 1, 1, device=noise.device)

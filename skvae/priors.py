@@ -43,6 +43,11 @@ class StandardNormal(Prior):
     StandardNormal()
     """
 
+    @property
+    def closed_form(self) -> bool:
+        """That it is N(0, I) in training."""
+        return type(self) in (StandardNormal, Aggregate)
+
     def build(self, shapes: Shapes, noise: Noise) -> StandardNormal:
         """Remember the number of latents."""
         self.n_latents = shapes.n_components

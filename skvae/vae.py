@@ -58,22 +58,24 @@ class VAE(Component):
         for part in (self.posterior, self.prior, self.likelihood):
             part.uncalibrate()
 
-    def infer(self, inputs: Tensor) -> Distribution:
+    def infer(self, inputs: Tensor, network=None) -> Distribution:
         """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``."""
-        return self.posterior(self.network.encode(inputs))
+        return self.posterior((network or self.network).encode(inputs))
 
-    def decode(self, z: Tensor) -> Distribution:
+    def decode(self, z: Tensor, network=None) -> Distribution:
         """Distribution of the cells given codes ``(members, draws, rows, n_components)``."""
-        return self.likelihood(self.network.decode(z))
+        return self.likelihood((network or self.network).decode(z))
 
-    def forward(self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1) -> Pass:
-        """Encode, draw, decode and compare with the batch."""
+    def forward(
+        self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1, network=None
+    ) -> Pass:
+        """Encode, draw, decode and compare; ``network`` may stand in for the model's own."""
         inputs = batch.inputs
         if self.training and self.view is not None:
             inputs = self.view(inputs, noise, self.n_inputs)
-        posterior, prior = self.infer(inputs), self.prior()
+        posterior, prior = self.infer(inputs, network), self.prior()
         z = posterior.rsample(noise, n_draws)
-        likelihood = self.decode(z)
+        likelihood = self.decode(z, network)
         return Pass(
             log_likelihood=likelihood.log_prob_rows(batch.values, batch.mask),
             kl=kl(posterior, prior, z),

@@ -96,6 +96,12 @@ class Columnwise(Component):
         return [self._modules[f"{kind}_block"] for kind in self.kinds]  # type: ignore[misc]
 
     @property
+    def closed_form(self) -> Likelihood | None:
+        """The noise model, where all columns have one."""
+        only = type(self) is Columnwise and len(self.parts) == 1
+        return self.parts[0].closed_form if only else None
+
+    @property
     def n_parameters(self) -> int:
         """How many numbers per row the decoder must give."""
         return sum(part.n_parameters for part in self.parts)

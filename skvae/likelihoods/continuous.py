@@ -41,7 +41,8 @@ class _LearnedScale(Likelihood):
     def build(self, shapes: Shapes, noise: Noise) -> Likelihood:
         """Create the log-scale, one number or one per column."""
         super().build(shapes, noise)
-        width = 1 if self.fixed or self.scale == "shared" else len(self.sizes)
+        # "auto" shares the noise until the rows speak for one per column.
+        width = len(self.sizes) if self.scale == "column" else 1
         start = float(self.scale) if self.fixed else self.initial_scale
         excess = start if self.fixed else max(start - self.min_scale, 1e-3 * self.min_scale)
         value = torch.full((1, 1, width), math.log(excess), device=noise.device)
@@ -50,7 +51,7 @@ class _LearnedScale(Likelihood):
         members = noise.n_members
         tied = torch.ones(members, 1, 1, 1, dtype=torch.bool, device=noise.device)
         self.register_buffer("tied", tied)
-        self.partly_tied = self.scale == "auto"
+        self.partly_tied = False
         return self
 
     @property
@@ -93,10 +94,10 @@ class _LearnedScale(Likelihood):
         """
         if self.scale == "auto":
             self.tied.copy_(shared.view(-1, 1, 1, 1))
-            self.partly_tied = bool(shared.any())
-            if shared.all():
-                self.partly_tied = False
-                self.log_excess = nn.Parameter(self.log_excess.detach()[..., :1].clone())
+            if not shared.all():
+                self.partly_tied = bool(shared.any())
+                own = self.log_excess.detach().expand(-1, -1, -1, len(self.sizes))
+                self.log_excess = nn.Parameter(own.clone())
         if self.fixed or scale is None:
             return
         scale = scale[:, None, None, :]
@@ -184,6 +185,11 @@ class Normal(_LearnedScale):
     ----------
     Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021.
     """
+
+    @property
+    def closed_form(self) -> Normal | None:
+        """The noise model, unless members of a stack differ in its kind."""
+        return self if type(self) is Normal and not self.partly_tied else None
 
     def _distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Normal:
         return distributions.Normal(loc, log_scale)

@@ -23,6 +23,10 @@ class Network(Component):
     def start_offset(self, offset: Tensor) -> None:
         """Begin training with the decoder's output at ``offset (members, n_decoded)``."""
 
+    def by_hand(self, gradient_of):
+        """Encoder and decoder that are differentiated by hand, or None if there are none."""
+        return None
+
     def encode(self, inputs: Tensor) -> Tensor:
         """Map ``(members, draws, rows, n_inputs)`` to the parameters of the posterior."""
         raise NotImplementedError

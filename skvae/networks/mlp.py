@@ -15,6 +15,7 @@ from .._component import Component, Shapes
 from ..alignment import HIDDEN_ALIGNMENT, aligned, padded
 from ..noise import Noise
 from ._base import Network
+from .by_hand import ByHand, Layers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -76,8 +77,8 @@ class Perceptron(Component):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(members, draws, rows, n_inputs)`` to ``(members, draws, rows, n_outputs)``."""
-        members, draws, rows, width = x.shape
-        x = padded(x.reshape(members, draws * rows, width), aligned(self.n_inputs))
+        members, draws, rows, _ = x.shape
+        x = self.flat_rows(x)
         own: dict[str, Any] = self._parameters
         table = ACTIVATIONS if torch.is_grad_enabled() else IN_PLACE
         activate, h = table[self.activation], x
@@ -88,6 +89,23 @@ class Perceptron(Component):
         if "weight_skip" in own:
             out = torch.baddbmm(out, x, own["weight_skip"])
         return out.view(members, draws, rows, -1)[..., : self.n_outputs]
+
+    def flat_rows(self, x: Tensor) -> Tensor:
+        """``(members, draws * rows, inputs)``, padded to an aligned width."""
+        members, draws, rows, width = x.shape
+        return padded(x.reshape(members, draws * rows, width), aligned(self.n_inputs))
+
+    def layers(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> Layers:
+        """The layers to be differentiated by hand, into ``gradient_of`` each parameter."""
+        places = range(self.output_layer + 1)
+        return Layers(
+            [getattr(self, f"weight_{i}") for i in places],
+            [getattr(self, f"bias_{i}") for i in places],
+            self._parameters.get("weight_skip"),
+            self.activation,
+            self.n_outputs,
+            gradient_of,
+        )
 
     @property
     def output_layer(self) -> int:
@@ -189,6 +207,10 @@ class MLP(Network):
     def start_offset(self, offset: Tensor) -> None:
         """Set the bias of the decoder's output."""
         self.decoder.start_offset(offset)
+
+    def by_hand(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> ByHand:
+        """Both halves outside the graph."""
+        return ByHand(self.encoder, self.decoder, gradient_of)
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""

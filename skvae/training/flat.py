@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class FlatAdam:
     """
 
     def __init__(self, module: nn.Module, weight_decay: float, clip_norm: float | None):
+        self.module: Any = module
         named = [p for p in module.parameters() if p.requires_grad]
         decayed = {id(p) for n, p in module.named_parameters() if "weight_" in n}
         self.parameters = sorted(named, key=lambda p: id(p) not in decayed)
@@ -48,12 +50,20 @@ class FlatAdam:
         self._update = _fused_update()
         self._point_at_buffers()
 
+    def gradient_of(self, parameter: nn.Parameter) -> Tensor:
+        """Where the gradient of a parameter is written."""
+        return self.gradients[id(parameter)]
+
     def differentiate(self, loss: Tensor) -> None:
         """Write the gradients of ``loss`` into their buffer."""
-        gradients = torch.autograd.grad(
-            loss, self.parameters, allow_unused=True, materialize_grads=True
-        )
-        torch._foreach_copy_(self.gradient_views, gradients)
+        if self.by_hand is not None:
+            gradients = self.by_hand.differentiate(loss, self.others)
+        else:
+            gradients = torch.autograd.grad(
+                loss, self.others, allow_unused=True, materialize_grads=True
+            )
+        if self.others:
+            torch._foreach_copy_(self.other_views, gradients)
 
     def step(self, rate: float) -> None:
         """Apply the gradients."""
@@ -95,9 +105,16 @@ class FlatAdam:
         ]
 
     def _point_at_buffers(self) -> None:
-        self.gradient_views = self._views(self.gradient)
+        views = dict(zip(map(id, self.parameters), self._views(self.gradient)))
         for parameter, value in zip(self.parameters, self._views(self.flat)):
             parameter.data = value
+        self.gradients = views
+        self.by_hand = None
+        if hasattr(self.module, "network"):
+            self.by_hand = self.module.network.by_hand(lambda p: views[id(p)])
+        apart = self.by_hand.parameters if self.by_hand is not None else set()
+        self.others = [p for p in self.parameters if id(p) not in apart]
+        self.other_views = [views[id(p)] for p in self.others]
 
 
 def _fused_update() -> Callable[..., None]:

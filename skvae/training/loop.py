@@ -14,6 +14,7 @@ from .._pass import Batch, Pass
 from .._process import arithmetic
 from ..exceptions import DivergedError
 from ..noise import Noise
+from .closed_form import GaussianStep
 from .flat import FlatAdam
 from .history import History
 from .rows import Rows, split
@@ -124,6 +125,7 @@ class _Run:
         self.vae, self.objective, self.rows = vae, objective, rows
         self.train_index, self.noise, self.settings = train_index, noise, settings
         self.optimizer = FlatAdam(vae, settings.weight_decay, settings.clip_norm)
+        self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
         n_members, n = train_index.shape
         n_steps = max(round(n / settings.batch_size), 1)
         self.batch_sizes = [len(part) for part in np.array_split(np.empty(n), n_steps)]
@@ -165,13 +167,21 @@ class _Run:
         done = 0
         for batch, size in zip(self._batches(), self.batch_sizes):
             progress = epoch + done / n
-            step = self.vae(batch, self.noise, self.objective.n_draws)
-            loss = self.objective(step, progress, self.settings.max_iter)
-            self.optimizer.differentiate(loss.sum())
+            terms += self._step(batch, progress)
             self.optimizer.step(self.settings.rate(progress / self.settings.max_iter))
-            terms += self._terms(step, loss)
             done += size
         return _summed(terms, self.batch_sizes, self.log_unit)
+
+    def _step(self, batch: Batch, progress: float) -> list[Tensor]:
+        """Write the gradients of a batch; give its terms."""
+        max_iter = self.settings.max_iter
+        if self.gaussian is not None:
+            weight = self.objective.weight_at(progress, max_iter)
+            return self.gaussian(batch, self.noise, weight)
+        step = self.vae(batch, self.noise, self.objective.n_draws, self.optimizer.by_hand)
+        loss = self.objective(step, progress, max_iter)
+        self.optimizer.differentiate(loss.sum())
+        return self._terms(step, loss)
 
     def _batches(self) -> Iterator[Batch]:
         n_members, n = self.train_index.shape
