@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from . import inference
 from ._diagnostics import diagnose, warn_if_empty
+from ._process import arithmetic
 from ._progress import ProgressLine
 from ._sklearn_compat import FitProgress
 from .calibration import calibrate
@@ -62,16 +63,20 @@ class FittingMixin:
         if first:
             self._build(parts, noise)
             if self.init == "linear":
-                start_at_linear_model(self.vae_, rows, train_index)
+                with arithmetic(self._n_threads()):
+                    start_at_linear_model(self.vae_, rows, train_index)
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
-        history = self._train(rows, train_index, validation_index, noise, settings, X)
+        streams_on = n_epochs and not first
+        state = getattr(self, "_optimizer_state", None) if streams_on else None
+        history = self._train(rows, train_index, validation_index, noise, settings, X, state)
         # Only a stream of batches goes on with the same moments; a model to keep is smaller.
         self._optimizer_state = history.optimizer_state if n_epochs else None
         self.vae_.uncalibrate()
         # A stream of batches would spend its time on refits: recalibrate does it once.
         if self.calibrate and not n_epochs:
-            calibrate(self.vae_, rows, train_index, validation_index, seeds)
+            with arithmetic(self._n_threads()):
+                calibrate(self.vae_, rows, train_index, validation_index, seeds)
         judged = train_index if validation_index is None else validation_index
         self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
         return kept[judged[0].cpu().numpy()]
@@ -119,7 +124,8 @@ class FittingMixin:
         vae = self.vae_.to(rows.values.device)
         generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)
-        calibrate(vae, rows, index.expand(vae.n_members, -1), None, seeds)
+        with arithmetic(self._n_threads()):
+            calibrate(vae, rows, index.expand(vae.n_members, -1), None, seeds)
         return self
 
     def _check_weights(self, X, sample_weight):
@@ -166,7 +172,7 @@ class FittingMixin:
             n_threads=self._n_threads(),
         )
 
-    def _train(self, rows, train_index, validation_index, noise, settings, X):
+    def _train(self, rows, train_index, validation_index, noise, settings, X, state):
         progress = FitProgress(self, settings.max_iter, X=X)
         printed = ProgressLine(type(self).__name__, settings.max_iter, self.verbose)
 
@@ -176,7 +182,7 @@ class FittingMixin:
 
         history = train(
             self.vae_, self.objective_, rows, train_index, validation_index, noise, settings,
-            on_epoch, getattr(self, "_optimizer_state", None),
+            on_epoch, state,
         )  # fmt: skip
         printed.end()
         progress.end()

@@ -76,11 +76,6 @@ class Noise:
         """Poisson counts for rates ``(members, ...)``."""
         return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self.generators)])
 
-    def select(self, members: Tensor) -> None:
-        """Keep only these members, in this order."""
-        self.generators = [self.generators[int(m)] for m in members]
-        self._pool = self._pool[members]
-
     def _each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         return torch.stack([draw(g) for g in self.generators])
 

@@ -323,3 +323,13 @@ def test_members_that_stop_at_different_epochs():
 
 def test_a_calibrated_stack_equals_its_members():
     check_stack(table(110, 5), calibrate=True)
+
+
+def test_fit_after_a_stream_is_a_fresh_fit():
+    X = table(110, 5)
+    params = {"n_components": 3, "max_iter": 3, "random_state": 0}
+    streamed = VAETransformer(**params).partial_fit(X).partial_fit(X)
+    assert streamed._optimizer_state is not None
+    fresh = VAETransformer(**params).fit(X)
+    assert not np.array_equal(streamed.transform(X), fresh.transform(X))
+    assert_array_equal(streamed.fit(X).transform(X), fresh.transform(X))

@@ -75,13 +75,6 @@ class FlatAdam:
         self.n_steps += 1
         self._update(self.flat, self.gradient, *self.moments, self.n_steps, rate)
 
-    def select(self, members: Tensor) -> None:
-        """Keep only these members, in this order."""
-        self.flat = self.flat[members]
-        self.gradient = self.gradient[members]
-        self.moments = self.moments[0][members], self.moments[1][members]
-        self._point_at_buffers()
-
     def state(self) -> tuple[np.ndarray, ...]:
         """Moments and number of steps as arrays."""
         return tuple(t.cpu().numpy() for t in (*self.moments, self.n_steps))
