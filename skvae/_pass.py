@@ -32,6 +32,11 @@ class Batch:
     mask: Tensor | None
     weights: Tensor | None
 
+    def select(self, members: Tensor) -> Batch:
+        """The batch of these members."""
+        parts = (self.inputs, self.values, self.mask, self.weights)
+        return Batch(*(part if part is None else part[members] for part in parts))
+
 
 @dataclass
 class Pass:

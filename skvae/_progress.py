@@ -33,10 +33,10 @@ class ProgressLine:
         """Print this epoch if it is its turn."""
         if not self.verbose:
             return
-        bound = np.mean(record["bound"])
+        bound = np.nanmean(record["bound"])
         self.last = f"[{self.name}] epoch {record['epoch']:>4}/{self.max_iter}  train {bound:.3f}"
         if "validation_bound" in record:
-            self.last += f"  held out {np.mean(record['validation_bound']):.3f}"
+            self.last += f"  held out {np.nanmean(record['validation_bound']):.3f}"
         self.last += f" nats/row  {time.perf_counter() - self.started:.1f} s"
         if record["epoch"] % self.every == 0 or record["epoch"] == 1:
             self._print()

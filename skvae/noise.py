@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,7 +57,7 @@ class Noise:
             )
             self._used = 0
         start, self._used = self._used, self._used + size
-        return self._pool[:, start : self._used].view(self.n_members, *shape)
+        return self._pool.narrow(1, start, size).view(self.n_members, *shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1), ``(members, *shape)``."""
@@ -75,6 +76,21 @@ class Noise:
     def poisson(self, rate: Tensor) -> Tensor:
         """Poisson counts for rates ``(members, ...)``."""
         return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self.generators)])
+
+    @classmethod
+    def joined(cls, sources: Sequence[Noise]) -> Noise:
+        """One source of the members of all, which must not have drawn from their pools apart."""
+        whole = copy.copy(sources[0])
+        whole.generators = [g for source in sources for g in source.generators]
+        whole._pool = torch.cat([source._pool for source in sources])
+        return whole
+
+    def select(self, members: Sequence[int]) -> Noise:
+        """The source of these members, each where it is; this one must not be used again."""
+        chosen = copy.copy(self)
+        chosen.generators = [self.generators[i] for i in members]
+        chosen._pool = self._pool[list(members)]
+        return chosen
 
     def _each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         return torch.stack([draw(g) for g in self.generators])

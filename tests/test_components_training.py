@@ -180,7 +180,7 @@ def test_flat_adam_equals_torch(update, clip_norm):
                     p.grad[member] *= min(clip_norm / norm, 1.0)
         for group in reference.param_groups:
             group["lr"] = rate
-        optimizer.step(rate)
+        optimizer.step([(0, len(optimizer.flat), rate)])
         reference.step()
     for (name, other), parameter in zip(named.items(), ours.parameters()):
         assert_allclose(parameter.detach(), other.detach(), atol=1e-6, err_msg=name)
@@ -267,11 +267,12 @@ def test_interrupted_fit_warns_and_leaves_a_working_model(monkeypatch, stop_at):
 
 
 def test_history_judges_each_member_by_itself():
-    history = History(3, n_iter_no_change=2, tol=0.1)
+    history = History(3, n_iter_no_change=2, tol=0.1, max_iter=9)
     losses = [(5, 5, 5), (4, 6, np.nan), (3.95, 5.5, np.nan), (3.9, 1, 1), (3.85, 1, 0)]
     improved = []
     for epoch, loss in enumerate(losses):
-        history.append(epoch, {"loss": np.zeros(3)}, {"bound": -np.array(loss, dtype=float)})
+        held_out = {"bound": -np.array(loss, dtype=float)}
+        history.append(epoch, np.arange(3), {"loss": np.zeros(3)}, held_out)
         improved.append(history.improved.tolist())
     # Member 0 gains less than tol after epoch 1 and stops in epoch 3; the others wait from
     # epoch 0 and stop in epoch 2, so that what they do later does not count.

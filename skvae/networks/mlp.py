@@ -92,8 +92,8 @@ class Perceptron(Component):
 
     def flat_rows(self, x: Tensor) -> Tensor:
         """``(members, draws * rows, inputs)``, padded to an aligned width."""
-        members, draws, rows, width = x.shape
-        return padded(x.reshape(members, draws * rows, width), aligned(self.n_inputs))
+        flat = x.squeeze(1) if x.shape[1] == 1 else x.flatten(1, 2)
+        return padded(flat, aligned(self.n_inputs))
 
     def layers(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> Layers:
         """The layers to be differentiated by hand, into ``gradient_of`` each parameter."""
@@ -103,7 +103,6 @@ class Perceptron(Component):
             [getattr(self, f"bias_{i}") for i in places],
             self._parameters.get("weight_skip"),
             self.activation,
-            self.n_outputs,
             gradient_of,
         )
 

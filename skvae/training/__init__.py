@@ -1,7 +1,17 @@
 """Training: resident rows, flat parameters, one loop for a single model and for a stack."""
 
-from .loop import Settings, train
+from .history import History
+from .loop import train
 from .rows import Rows
+from .settings import SCHEDULES, Settings, StackSettings
 from .start import start_at_linear_model
 
-__all__ = ["Rows", "Settings", "start_at_linear_model", "train"]
+__all__ = [
+    "SCHEDULES",
+    "History",
+    "Rows",
+    "Settings",
+    "StackSettings",
+    "start_at_linear_model",
+    "train",
+]

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays import twin
+
 # A vector kernel's tail must not begin at a place that depends on the member.
 ROW_MULTIPLE = 64
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -25,21 +27,24 @@ class FlatAdam:
     ----------
     module : nn.Module
         Its trainable parameters have a leading member axis.
-    weight_decay : float
+    weight_decay : float or ndarray (members,)
         Decay of the weight matrices (biases and noises are not decayed), per unit of rate.
-    clip_norm : float or None
+    clip_norm : float or ndarray (members,) or None
         Largest norm of the gradient of a member.
     """
 
-    def __init__(self, module: nn.Module, weight_decay: float, clip_norm: float | None):
+    def __init__(self, module: nn.Module, weight_decay, clip_norm):
         self.module: Any = module
         named = [p for p in module.parameters() if p.requires_grad]
         decayed = {id(p) for n, p in module.named_parameters() if "weight_" in n}
         self.parameters = sorted(named, key=lambda p: id(p) not in decayed)
         self.sizes = [p[0].numel() for p in self.parameters]
         self.n_decayed = sum(s for p, s in zip(self.parameters, self.sizes) if id(p) in decayed)
-        self.weight_decay, self.clip_norm = weight_decay, clip_norm
         members, device = len(self.parameters[0]), self.parameters[0].device
+        self.weight_decay = np.broadcast_to(weight_decay, members).tolist()
+        self.clip_norm = clip_norm
+        if clip_norm is not None:
+            self.clip_norm = np.broadcast_to(np.float64(clip_norm), members)
         width = -(-sum(self.sizes) // ROW_MULTIPLE) * ROW_MULTIPLE
         self.flat = torch.zeros(members, width, device=device, dtype=self.parameters[0].dtype)
         for parameter, view in zip(self.parameters, self._views(self.flat)):
@@ -65,15 +70,41 @@ class FlatAdam:
         if self.others:
             torch._foreach_copy_(self.other_views, gradients)
 
-    def step(self, rate: float) -> None:
-        """Apply the gradients."""
+    def step(self, rates: list[tuple[int, int, float]]) -> None:
+        """Apply the gradients; ``rates`` are first member, last + 1 and step size."""
         if self.clip_norm is not None:
-            norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
-            self.gradient.mul_((self.clip_norm / (norm + 1e-12)).clamp_(max=1.0))
-        if self.weight_decay:
-            self.flat[:, : self.n_decayed].mul_(1.0 - rate * self.weight_decay)
-        self.n_steps += 1
-        self._update(self.flat, self.gradient, *self.moments, self.n_steps, rate)
+            self._clip()
+        self._count += 1
+        for first, stop, rate in rates:
+            buffers = self.flat, self.gradient, *self.moments
+            if stop - first < len(self.flat):
+                buffers = tuple(buffer[first:stop] for buffer in buffers)
+            kept = 1.0 - rate * self.weight_decay[first]
+            if kept != 1.0:
+                buffers[0][:, : self.n_decayed].mul_(kept)
+            self._update(*buffers, self.n_steps, rate)
+
+    def _clip(self) -> None:
+        if isinstance(self._gradient, np.ndarray):
+            rows = self._gradient
+            norms = np.sqrt(np.matmul(rows[:, None], rows[:, :, None])[:, 0, 0])
+            # A gradient that is not finite is left to show itself in the loss.
+            if (norms > self.clip_norm).any():
+                share = np.minimum(self.clip_norm / (norms + 1e-12), 1.0)
+                rows *= share[:, None].astype(rows.dtype)
+            return
+        norm = torch.linalg.vector_norm(self.gradient, dim=1).double()
+        limit = torch.as_tensor(self.clip_norm, device=norm.device)
+        share = (limit / (norm + 1e-12)).clamp_(max=1.0)
+        self.gradient.mul_(share[:, None].to(self.gradient.dtype))
+
+    def select(self, module: nn.Module, members: Tensor, settings) -> FlatAdam:
+        """Go on with these members, which ``module`` consists of."""
+        chosen = FlatAdam(module, settings.weight_decay, settings.clip_norm)
+        for mine, theirs in zip(chosen.moments, self.moments):
+            mine.copy_(theirs[members])
+        chosen.n_steps.copy_(self.n_steps)
+        return chosen
 
     def state(self) -> tuple[np.ndarray, ...]:
         """Moments and number of steps as arrays."""
@@ -102,6 +133,7 @@ class FlatAdam:
         for parameter, value in zip(self.parameters, self._views(self.flat)):
             parameter.data = value
         self.gradients = views
+        self._gradient, self._count = twin(self.gradient), twin(self.n_steps)
         self.by_hand = None
         if hasattr(self.module, "network"):
             self.by_hand = self.module.network.by_hand(lambda p: views[id(p)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 
@@ -12,24 +14,36 @@ class History:
     ----------
     n_members : int
         Members of the stack.
-    n_iter_no_change : int
+    n_iter_no_change : ndarray of int or int
         Epochs without improvement before a member stops.
-    tol : float
+    tol : ndarray or float
         Smallest improvement of the held-out loss that counts, nats per row.
+    max_iter : ndarray of int or int
+        Epochs at most.
+
+    Attributes
+    ----------
+    stopped : ndarray of bool (members,)
+        Which members are trained no more.
+    improved : ndarray of bool (members,)
+        Which members were at their best in the last epoch.
+    errors : dict
+        Why a member was given up.
     """
 
-    def __init__(self, n_members: int, n_iter_no_change: int, tol: float):
-        self.n_iter_no_change, self.tol = n_iter_no_change, tol
-        self.records: list[dict[str, np.ndarray]] = []
+    def __init__(self, n_members: int, n_iter_no_change, tol, max_iter):
+        self.n_iter_no_change, self.tol, self.max_iter = n_iter_no_change, tol, max_iter
+        self.records: list[dict] = []
         self.interrupted = False
         self.optimizer_state: tuple[np.ndarray, ...] | None = None
         self.best_loss = np.full(n_members, np.inf)
         self.best_epoch = np.zeros(n_members, dtype=int)
         self.n_iter = np.zeros(n_members, dtype=int)
         self.improved = np.ones(n_members, dtype=bool)
+        self.stopped = np.zeros(n_members, dtype=bool)
+        self.errors: dict[int, Exception] = {}
         self._reference = np.full(n_members, np.inf)
         self._waited = np.zeros(n_members, dtype=int)
-        self._stopped = np.zeros(n_members, dtype=bool)
 
     @property
     def n_epochs(self) -> int:
@@ -38,22 +52,50 @@ class History:
 
     @property
     def all_stopped(self) -> bool:
-        """Whether every member has stopped improving."""
-        return bool(self._stopped.all())
+        """Whether every member has stopped."""
+        return bool(self.stopped.all())
 
-    def append(self, epoch: int, terms: dict, held_out: dict | None) -> dict:
-        """Add an epoch; ``improved`` then says which members are at their best."""
+    def append(self, epoch: int, members: np.ndarray, terms: dict, held_out: dict | None) -> dict:
+        """Add an epoch of these ``members``; the record has NaN for the others."""
+        terms = {name: self._of_all(members, value) for name, value in terms.items()}
         record = {"epoch": epoch + 1, **terms}
-        self.n_iter[~self._stopped] = epoch + 1
+        self.n_iter[~self.stopped] = epoch + 1
         if held_out is not None:
+            held_out = {name: self._of_all(members, value) for name, value in held_out.items()}
             record |= {f"validation_{name}": value for name, value in held_out.items()}
             self._judge(epoch, -held_out["bound"])
         else:
-            self.improved[:] = True
-            self.best_epoch[:] = epoch
-            self.best_loss = -np.asarray(terms["bound"], dtype=float)
+            self.improved = ~self.stopped
+            self.best_epoch[self.improved] = epoch
+            self.best_loss = np.where(self.improved, -terms["bound"], self.best_loss)
+        self.stopped = self.stopped | (epoch + 1 >= self.max_iter)
         self.records.append(record)
         return record
+
+    def select(self, members: np.ndarray) -> History:
+        """The history of these members alone."""
+        chosen = copy.copy(self)
+        for name in ("best_loss", "best_epoch", "n_iter", "improved", "stopped"):
+            setattr(chosen, name, getattr(self, name)[members])
+        last = int(chosen.n_iter.max())
+        chosen.records = [
+            {name: v if name == "epoch" else v[members] for name, v in record.items()}
+            for record in self.records[:last]
+        ]
+        chosen.errors = {i: self.errors[m] for i, m in enumerate(members) if m in self.errors}
+        return chosen
+
+    def give_up(self, members: np.ndarray, error: Exception) -> None:
+        """Stop these members for this reason."""
+        self.stopped[members], self.improved[members] = True, False
+        self.errors |= {int(member): error for member in members}
+
+    def _of_all(self, members: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if len(members) == len(self.stopped):
+            return values
+        result = np.full(len(self.stopped), np.nan)
+        result[members] = values
+        return result
 
     def member(self, index: int, earlier: dict | None = None) -> dict[str, list[float]]:
         """The records of one member as columns, up to the epoch at which it stopped.
@@ -77,10 +119,10 @@ class History:
 
     def _judge(self, epoch: int, loss: np.ndarray) -> None:
         with np.errstate(invalid="ignore"):
-            self.improved = (loss < self.best_loss) & ~self._stopped
-            enough = (loss < self._reference - self.tol) & ~self._stopped
+            self.improved = (loss < self.best_loss) & ~self.stopped
+            enough = (loss < self._reference - self.tol) & ~self.stopped
         self.best_loss = np.where(self.improved, loss, self.best_loss)
         self.best_epoch = np.where(self.improved, epoch, self.best_epoch)
         self._reference = np.where(enough, loss, self._reference)
         self._waited = np.where(enough, 0, self._waited + 1)
-        self._stopped |= self._waited >= self.n_iter_no_change
+        self.stopped = self.stopped | (self._waited >= self.n_iter_no_change)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,57 +17,13 @@ from .closed_form import GaussianStep
 from .flat import FlatAdam
 from .history import History
 from .rows import Rows, split
+from .settings import Settings, StackSettings
 
 # Rows are gathered for as many batches at once as fit in this many numbers.
 GATHERED_NUMBERS = 1 << 19
 VALIDATION_ROWS = 2048
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Parameters
-    ----------
-    max_iter : int
-        Epochs at most.
-    batch_size : int
-        Rows per step; the batches of an epoch differ by one row at most.
-    learning_rate : float
-        Step size at the start.
-    schedule : {"cosine", "constant"}
-        How the step size changes over ``max_iter`` epochs.
-    weight_decay : float
-        Decoupled decay of the weight matrices.
-    clip_norm : float or None
-        Largest norm of a gradient.
-    n_iter_no_change : int
-        Epochs without improvement of the held-out bound before training stops.
-    tol : float
-        Smallest improvement that counts, nats per row.
-    n_threads : int or None
-        Threads for the arithmetic; None leaves torch's setting alone.
-    """
-
-    max_iter: int
-    batch_size: int
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    n_iter_no_change: int = 10
-    tol: float = 1e-4
-    n_threads: int | None = 1
-
-    def rate(self, progress: float) -> float:
-        """Step size when this share of ``max_iter`` epochs is done."""
-        return self.learning_rate * SCHEDULES[self.schedule](progress)
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))),
-    "constant": lambda progress: 1.0,
-}
+# Members that stopped early are dropped once they are this share of the stack.
+COMPACT_SHARE = 0.25
 
 
 def train(
@@ -78,9 +33,10 @@ def train(
     train_index: Tensor,
     validation_index: Tensor | None,
     noise: Noise,
-    settings: Settings,
+    settings: Settings | StackSettings,
     on_epoch: Callable[[dict], bool] = lambda record: False,
     optimizer_state: tuple | None = None,
+    isolate: bool = False,
 ) -> History:
     """Train every member of ``vae`` in place and leave each at its best weights.
 
@@ -97,12 +53,14 @@ def train(
         early stopping and the last weights are kept.
     noise : Noise
         One generator per member.
-    settings : Settings
-        How to train.
+    settings : Settings or StackSettings
+        How to train all members, or each.
     on_epoch : callable
         Called with the record of each epoch; training stops when it gives True.
     optimizer_state : tuple, default=None
         That of an earlier history, to go on where it ended.
+    isolate : bool, default=False
+        Whether a member that diverges stops alone, its error in ``History.errors``.
 
     Returns
     -------
@@ -114,8 +72,12 @@ def train(
     DivergedError
         If the loss of a member is not a finite number.
     """
-    with arithmetic(settings.n_threads):
+    if isinstance(settings, Settings):
+        settings = StackSettings([settings] * noise.n_members)
+    # A loss that is no longer finite is reported by its own error, not by a warning per step.
+    with arithmetic(settings.n_threads), np.errstate(all="ignore"):
         run = _Run(vae, objective, rows, train_index, validation_index, noise, settings)
+        run.isolate = isolate
         run.optimizer.load_state(optimizer_state)
         return run.fit(on_epoch)
 
@@ -124,60 +86,64 @@ class _Run:
     def __init__(self, vae, objective, rows, train_index, validation_index, noise, settings):
         self.vae, self.objective, self.rows = vae, objective, rows
         self.train_index, self.noise, self.settings = train_index, noise, settings
+        self.isolate = False
         self.optimizer = FlatAdam(vae, settings.weight_decay, settings.clip_norm)
-        self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
+        # The whole stack is put together again at the end, whoever stopped on the way.
+        self.whole = self.optimizer
+        self.best = self.optimizer.flat.clone()
         n_members, n = train_index.shape
+        self.members = np.arange(n_members)
+        self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
         n_steps = max(round(n / settings.batch_size), 1)
         self.batch_sizes = [len(part) for part in np.array_split(np.empty(n), n_steps)]
         self.validation: list[tuple[Batch, _Replay]] = []
+        self.log_unit = rows.mean_log_unit(train_index)
+        self.validation_log_unit = self.log_unit
         if validation_index is not None:
             self.validation = self._validation_batches(validation_index)
-        self.log_unit = rows.mean_log_unit(train_index)
-        if validation_index is not None:
             self.validation_log_unit = rows.mean_log_unit(validation_index)
-        self.history = History(n_members, settings.n_iter_no_change, settings.tol)
-        self.best = self.optimizer.flat.clone()
+        limits = settings.n_iter_no_change, settings.tol, settings.max_iter
+        self.history = History(n_members, *limits)
 
     def fit(self, on_epoch: Callable[[dict], bool]) -> History:
         self.vae.train()
         try:
-            for epoch in range(self.settings.max_iter):
+            for epoch in range(self.settings.longest):
                 terms = self._train_epoch(epoch)
                 held_out = self._validate() if self.validation else None
-                record = self.history.append(epoch, terms, held_out)
+                record = self.history.append(epoch, self.members, terms, held_out)
                 self._check_finite(epoch, terms["loss"] + (held_out or {}).get("bound", 0.0))
-                self._keep_best()
+                self._keep(self.history.improved[self.members])
                 if on_epoch(record) or self.history.all_stopped:
                     break
+                self._compact()
             if not self.validation:
                 self._check_finite(epoch, self._last_bound())
         except KeyboardInterrupt:
             self.history.interrupted = True
         finally:
-            if self.validation and self.history.n_epochs:
-                self.optimizer.flat.copy_(self.best)
-            self.history.optimizer_state = self.optimizer.state()
-            self.optimizer.release()
-            self.vae.eval()
+            self._finish()
         return self.history
 
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
-        terms: list[Tensor] = []
+        terms: list = []
         n = self.train_index.shape[1]
         done = 0
         for batch, size in zip(self._batches(), self.batch_sizes):
             progress = epoch + done / n
             terms += self._step(batch, progress)
-            self.optimizer.step(self.settings.rate(progress / self.settings.max_iter))
+            self.optimizer.step(self.settings.rates(progress))
             done += size
         return _summed(terms, self.batch_sizes, self.log_unit)
 
-    def _step(self, batch: Batch, progress: float) -> list[Tensor]:
+    def _step(self, batch: Batch, progress: float) -> Sequence:
         """Write the gradients of a batch; give its terms."""
-        max_iter = self.settings.max_iter
+        max_iter = self.settings.longest
         if self.gaussian is not None:
             weight = self.objective.weight_at(progress, max_iter)
-            return self.gaussian(batch, self.noise, weight)
+            log_likelihood, kl = self.gaussian(batch, self.noise, weight)
+            loss = np.float64(weight) * kl - log_likelihood
+            return log_likelihood - kl, log_likelihood, kl, loss
         step = self.vae(batch, self.noise, self.objective.n_draws, self.optimizer.by_hand)
         loss = self.objective(step, progress, max_iter)
         self.optimizer.differentiate(loss.sum())
@@ -218,16 +184,22 @@ class _Run:
     @torch.no_grad()
     def _terms(self, step: Pass, loss: Tensor) -> list[Tensor]:
         bound = self.objective.reported(step, loss)
-        return [bound, step.mean_log_likelihood.detach(), step.mean_kl.detach(), loss.detach()]
+        kl = step.mean_kl.detach().sum(-1)
+        return [bound, step.mean_log_likelihood.detach(), kl, loss.detach()]
 
     def _check_finite(self, epoch: int, bounds: np.ndarray) -> None:
-        if np.isfinite(bounds).all():
+        lost = np.flatnonzero(~np.isfinite(bounds))
+        if not len(lost):
             return
-        raise DivergedError(
-            f"Training diverged in epoch {epoch + 1}: the bound is {bounds.tolist()} nats per "
-            f"row. Lower learning_rate_init (now {self.settings.learning_rate}), set clip_norm "
-            f"(now {self.settings.clip_norm}), or look for extreme values in X."
+        settings = self.settings.members[lost[0]]
+        error = DivergedError(
+            f"Training diverged in epoch {epoch + 1}: the bound is {bounds[lost].tolist()} nats "
+            f"per row. Lower learning_rate_init (now {settings.learning_rate}), set clip_norm "
+            f"(now {settings.clip_norm}), or look for extreme values in X."
         )
+        if not self.isolate:
+            raise error
+        self.history.give_up(self.members[lost], error)
 
     @torch.no_grad()
     def _last_bound(self) -> np.ndarray:
@@ -236,28 +208,66 @@ class _Run:
         step = self.vae(batch, self.noise, self.objective.n_draws)
         return self.objective.mean_bound(step).cpu().numpy()
 
-    def _keep_best(self) -> None:
-        improved = self.history.improved
-        if improved.all():
+    def _keep(self, chosen: np.ndarray) -> None:
+        """Keep the present weights of these of the members that are trained still."""
+        if chosen.all() and len(chosen) == len(self.best):
             self.best.copy_(self.optimizer.flat)
-        elif improved.any():
-            members = torch.as_tensor(np.flatnonzero(improved), device=self.best.device)
-            self.best[members] = self.optimizer.flat[members]
+        elif chosen.any():
+            device = self.best.device
+            here, there = np.flatnonzero(chosen), self.members[chosen]
+            flat = self.optimizer.flat[torch.as_tensor(here, device=device)]
+            self.best[torch.as_tensor(there, device=device)] = flat
+
+    def _compact(self) -> None:
+        """Go on with the members that have not stopped."""
+        going = ~self.history.stopped[self.members]
+        if going.sum() > (1.0 - COMPACT_SHARE) * len(going):
+            return
+        kept = np.flatnonzero(going)
+        index = torch.as_tensor(kept, device=self.best.device)
+        before = self.optimizer
+        self.vae = copy.deepcopy(self.vae)
+        self.vae.select(index)
+        self.members, self.settings = self.members[kept], self.settings.select(kept)
+        self.objective = copy.deepcopy(self.objective)
+        self.objective.select(index)
+        self.optimizer = before.select(self.vae, index, self.settings)
+        self.gaussian = GaussianStep.of(self.vae, self.objective, self.optimizer)
+        self.noise = self.noise.select(kept)
+        self.train_index = self.train_index[index]
+        self.log_unit = self.log_unit[kept]
+        self.validation_log_unit = self.validation_log_unit[kept]
+        self.validation = [
+            (batch.select(index), _Replay(replay.draws[index]))
+            for batch, replay in self.validation
+        ]
+
+    def _finish(self) -> None:
+        if not self.validation or not self.history.n_epochs:
+            self._keep(~self.history.stopped[self.members])
+        self.whole.flat.copy_(self.best)
+        self.history.optimizer_state = self.optimizer.state()
+        self.whole.release()
+        self.whole.module.eval()
 
 
 # What the change from standardised to original units adds to each term.
 TERMS = {"bound": -1.0, "log_likelihood": -1.0, "kl": 0.0, "loss": 1.0}
 
 
-def _summed(terms: list[Tensor], sizes: list[int], log_unit: np.ndarray) -> dict[str, np.ndarray]:
+def _summed(terms: list, sizes: list[int], log_unit: np.ndarray) -> dict[str, np.ndarray]:
     """Means over all rows of the terms of each batch; the one time an epoch waits for them."""
-    shares = torch.tensor(sizes, dtype=torch.float32, device=terms[0].device) / sum(sizes)
+    shares = np.array(sizes, dtype=np.float64) / sum(sizes)
     means = {}
     for i, (name, sign) in enumerate(TERMS.items()):
-        stacked = torch.stack(terms[i :: len(TERMS)])
-        stacked = stacked.sum(-1) if stacked.ndim == 3 else stacked
-        means[name] = (shares[:, None] * stacked).sum(0).cpu().numpy() + sign * log_unit
+        steps = terms[i :: len(TERMS)]
+        stacked = np.stack(steps) if isinstance(steps[0], np.ndarray) else _fetched(steps)
+        means[name] = (shares[:, None] * stacked).sum(0) + sign * log_unit
     return means
+
+
+def _fetched(steps: list[Tensor]) -> np.ndarray:
+    return torch.stack(steps).cpu().numpy()
 
 
 class _Replay:
