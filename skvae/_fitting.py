@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from joblib import hash as joblib_hash
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
@@ -15,13 +17,44 @@ from ._diagnostics import diagnose, warn_if_empty
 from ._process import arithmetic
 from ._progress import ProgressLine
 from ._sklearn_compat import FitProgress
+from ._stacked_search import stacked_search
 from .calibration import calibrate
 from .noise import Noise
 from .table import TableCodec, check_table
-from .training import Rows, Settings, start_at_linear_model, train
+from .training import History, Rows, Settings, start_at_linear_model, train
 
 # A validation split of fewer rows says nothing about the bound.
 MIN_VALIDATION_ROWS = 5
+
+
+@dataclass
+class Job:
+    """A model that is built and ready to be trained, alone or in a stack.
+
+    Parameters
+    ----------
+    rows : Rows
+        The resident table.
+    train_index, validation_index : Tensor (members, rows)
+    noise : Noise
+        One generator per member.
+    seeds : ndarray of int
+        What the generators were seeded with.
+    settings : Settings
+    kept : ndarray of int
+        Places in the table of the resident rows.
+    added : bool
+        Whether an earlier fit goes on.
+    """
+
+    rows: Rows
+    train_index: torch.Tensor
+    validation_index: torch.Tensor | None
+    noise: Noise
+    seeds: np.ndarray
+    settings: Settings
+    kept: np.ndarray
+    added: bool
 
 
 class FittingMixin:
@@ -42,6 +75,22 @@ class FittingMixin:
         Gives the places in ``X`` of the rows held out, or of all rows where none were.
         """
         first = not (resume and hasattr(self, "vae_"))
+        search = stacked_search()
+        if search is not None and first and not n_epochs:
+            held_out = search.fitted(self, X, sample_weight)
+            if held_out is not None:
+                return held_out
+        job = self._prepare(X, sample_weight, seeds, first, n_epochs)
+        state = getattr(self, "_optimizer_state", None) if n_epochs and not first else None
+        history = self._train(job, X, state)
+        # Only a stream of batches goes on with the same moments; a model to keep is smaller.
+        self._optimizer_state = history.optimizer_state if n_epochs else None
+        return self._complete(job, history, calibrated=not n_epochs)
+
+    def _prepare(
+        self, X, sample_weight, seeds=None, first=True, n_epochs=None, cache: dict | None = None
+    ) -> Job:
+        """Encode the table and build the model; a ``cache`` shares both with equal fits."""
         if not first:
             self._check_same_shape()
         X = check_table(self, X, reset=first)
@@ -50,15 +99,13 @@ class FittingMixin:
         if first:
             parts = self._components()
             numeric = getattr(parts["likelihood"], "kind", "continuous")
-            self.codec_ = TableCodec(numeric=numeric, unknown=self.unknown)
-            self.codec_.fit(X, sample_weight=sample_weight)
+            codec = TableCodec(numeric=numeric, unknown=self.unknown)
             self.n_iter_ = 0
-        encoded = self.codec_.encode(X)
-        order = random_state.permutation(len(encoded.values))
+        rows = self._rows(codec if first else None, X, sample_weight, cache)
+        order = random_state.permutation(len(rows.values))
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
         noise = Noise(seeds + self.n_iter_, self._device())
-        rows = Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, noise.device)
         train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
         if first:
             self._build(parts, noise)
@@ -67,19 +114,37 @@ class FittingMixin:
                     start_at_linear_model(self.vae_, rows, train_index)
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
-        streams_on = n_epochs and not first
-        state = getattr(self, "_optimizer_state", None) if streams_on else None
-        history = self._train(rows, train_index, validation_index, noise, settings, X, state)
-        # Only a stream of batches goes on with the same moments; a model to keep is smaller.
-        self._optimizer_state = history.optimizer_state if n_epochs else None
+        return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)
+
+    def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
+        """The resident table, by the codec at hand or a new one."""
+        if codec is None:
+            encoded = self.codec_.encode(X)
+            return Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, self._device())
+        key = None
+        if cache is not None:
+            key = joblib_hash((codec.get_params(), X, sample_weight, str(self._device())))
+            if key in cache:
+                self.codec_, rows = cache[key]
+                return rows
+        self.codec_ = codec.fit(X, sample_weight=sample_weight)
+        encoded = codec.encode(X)
+        rows = Rows.from_arrays(encoded, codec.log_scale_, sample_weight, self._device())
+        if cache is not None:
+            cache[key] = codec, rows
+        return rows
+
+    def _complete(self, job: Job, history: History, calibrated: bool) -> np.ndarray:
+        """Calibrate the trained model and record how it came about."""
+        rows, train_index, validation_index = job.rows, job.train_index, job.validation_index
         self.vae_.uncalibrate()
         # A stream of batches would spend its time on refits: recalibrate does it once.
-        if self.calibrate and not n_epochs:
+        if self.calibrate and calibrated:
             with arithmetic(self._n_threads()):
-                calibrate(self.vae_, rows, train_index, validation_index, seeds)
+                calibrate(self.vae_, rows, train_index, validation_index, job.seeds)
         judged = train_index if validation_index is None else validation_index
-        self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), resume and not first)
-        return kept[judged[0].cpu().numpy()]
+        self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), job.added)
+        return job.kept[judged[0].cpu().numpy()]
 
     def _check_same_shape(self) -> None:
         """Refuse to go on with a model of another shape than the parameters ask for."""
@@ -172,24 +237,25 @@ class FittingMixin:
             n_threads=self._n_threads(),
         )
 
-    def _train(self, rows, train_index, validation_index, noise, settings, X, state):
-        progress = FitProgress(self, settings.max_iter, X=X)
-        printed = ProgressLine(type(self).__name__, settings.max_iter, self.verbose)
+    def _train(self, job: Job, X, state) -> History:
+        max_iter = job.settings.max_iter
+        progress = FitProgress(self, max_iter, X=X)
+        printed = ProgressLine(type(self).__name__, max_iter, self.verbose)
 
         def on_epoch(record) -> bool:
             printed(record)
             return progress.end_epoch()
 
         history = train(
-            self.vae_, self.objective_, rows, train_index, validation_index, noise, settings,
-            on_epoch, state,
+            self.vae_, self.objective_, job.rows, job.train_index, job.validation_index,
+            job.noise, job.settings, on_epoch, state,
         )  # fmt: skip
         printed.end()
         progress.end()
         if history.interrupted:
             warnings.warn(
-                f"Training was interrupted in epoch {history.n_epochs + 1} of "
-                f"{settings.max_iter}; the best model so far is kept.",
+                f"Training was interrupted in epoch {history.n_epochs + 1} of {max_iter}; the "
+                "best model so far is kept.",
                 stacklevel=4,
             )
         return history

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
@@ -21,6 +23,14 @@ class Objective(Component):
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Loss per member, nats per row; ``epoch`` runs from 0 to ``max_iter``."""
         raise NotImplementedError
+
+    def stack_key(self, max_iter: int) -> tuple:
+        """What the objectives of the members of one stack have in common."""
+        return repr(self), max_iter
+
+    def joined(self, objectives: Sequence[Objective], max_iter: Sequence[int]) -> Objective:
+        """One objective for a stack, given that of each member; keys are equal."""
+        return self
 
     def bound(self, step: Pass) -> Tensor:
         """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
@@ -89,6 +99,17 @@ class ELBO(Objective):
         """That the KL term is weighed as a whole."""
         return type(self) is ELBO and self.capacity is None and not self.free_bits
 
+    def stack_key(self, max_iter: int) -> tuple:
+        """Weights of the KL term as a whole may differ from member to member."""
+        return ("ELBO",) if self.closed_form else super().stack_key(max_iter)
+
+    def joined(self, objectives: Sequence[Objective], max_iter: Sequence[int]) -> Objective:
+        """The objective itself where all are the same, else each member's own weight."""
+        pairs = list(zip(objectives, map(int, max_iter)))
+        if len({(repr(objective), n) for objective, n in pairs}) == 1:
+            return self
+        return _MemberwiseELBO(pairs)
+
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed for this moment of the run."""
         per_latent = step.mean_kl
@@ -109,6 +130,29 @@ class ELBO(Objective):
 
     def _ramp(self, epoch: float) -> float:
         return min(epoch / self.warm_up, 1.0) if self.warm_up else 1.0
+
+
+class _MemberwiseELBO(Objective):
+    """Evidence lower bounds of a stack whose members weigh the KL term by rules of their own."""
+
+    closed_form = True  # type: ignore[assignment]
+
+    def __init__(self, members=()):
+        super().__init__()
+        self.members = members
+
+    def select(self, members: Tensor) -> None:
+        """Keep only these members, in this order."""
+        self.members = [self.members[i] for i in members.tolist()]
+
+    def weight_at(self, epoch: float, max_iter: int) -> np.ndarray:
+        """Weight of the KL term of each member, ``(members,)``."""
+        return np.array([objective.weight_at(epoch, n) for objective, n in self.members])
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Give minus the bound with the KL term weighed, per member."""
+        weight = torch.as_tensor(self.weight_at(epoch, max_iter)).to(step.mean_kl)
+        return weight * step.mean_kl.sum(-1) - step.mean_log_likelihood
 
 
 class IWAE(Objective):

@@ -52,11 +52,12 @@ def keep(figure, name):
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import VAETransformer
+from skvae.model_selection import StackedGridSearchCV
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(
@@ -70,7 +71,7 @@ def search(codes, **grid):
         [("codes", codes), ("scale", StandardScaler()), ("classifier", classifier)]
     )
     grid = {f"codes__{name}": values for name, values in grid.items()}
-    return GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X_train, y_train)
+    return StackedGridSearchCV(pipeline, grid, cv=3).fit(X_train, y_train)
 
 
 sizes, betas = [2, 4, 8], [0.5, 1.0]
