@@ -19,7 +19,7 @@ from ._component import Component, Shapes
 from ._device import resolve_device
 from ._fitting import FittingMixin
 from ._persistence import check_version, stamp_version
-from ._process import arithmetic
+from ._process import PRECISIONS, arithmetic
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
@@ -29,7 +29,7 @@ from .objectives import OBJECTIVES, Objective
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
 from .table import check_table
-from .training.loop import SCHEDULES
+from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
 
@@ -80,6 +80,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "unknown": [StrOptions({"error", "missing"})],
         "n_jobs": [None, Integral],
         "device": [str],
+        "precision": [StrOptions(set(PRECISIONS))],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }  # fmt: skip
@@ -114,6 +115,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         unknown="error",
         n_jobs=None,
         device="auto",
+        precision="float32",
         random_state=None,
         verbose=0,
     ):
@@ -144,6 +146,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.unknown = unknown
         self.n_jobs = n_jobs
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -227,7 +230,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
                 "posterior='normal', or judge rows by reconstruct."
             )
-        with arithmetic(self._n_threads()):
+        with self._arithmetic():
             scores = inference.log_marginal(self.vae_, encoded, int(n_draws), self._device())
         scores = scores.astype(np.float64).mean(1)
         if encoded.mask is None:
@@ -258,19 +261,19 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _infer(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the codes of a table."""
         encoded = self._encode(X)
-        with arithmetic(self._n_threads()):
+        with self._arithmetic():
             return inference.encode(self._coder(), encoded.inputs, self._device())
 
     def _decode(self, Z: np.ndarray):
         """Table of the best rows for codes."""
-        with arithmetic(self._n_threads()):
+        with self._arithmetic():
             return self._table(inference.decode(self._coder(), Z, self._device()))
 
     def _draw(self, n_samples: int, random_state):
         """Table of drawn rows."""
         generator = check_random_state(self.random_state if random_state is None else random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
-        with arithmetic(self._n_threads()):
+        with self._arithmetic():
             return self._table(inference.sample(self._coder(), n_samples, noise))
 
     def _table(self, values: np.ndarray):
@@ -290,8 +293,14 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _device(self) -> torch.device:
         return resolve_device(self.device)
 
+    def _precision(self) -> str | None:
+        return self.precision if self._device().type == "cuda" else None
+
     def _n_threads(self) -> int:
         return 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+
+    def _arithmetic(self):
+        return arithmetic(self._n_threads(), self._precision())
 
     def __getstate__(self):
         return stamp_version(super().__getstate__())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 
@@ -12,7 +14,21 @@ def resolve_device(name: str) -> torch.device:
     ------
     ValueError
         If the name is none of these or the device is not there.
+    RuntimeError
+        If it is a CUDA device and the process a fork of one that had used CUDA.
     """
+    device = _named(name)
+    if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+        # On the CPU instead, and in silence, a search would take hours for no visible reason.
+        raise RuntimeError(
+            f"An estimator with device={name!r} cannot use CUDA in process {os.getpid()}, which "
+            f"was forked from one that had used CUDA. Start the workers with joblib's 'loky' "
+            f"backend or the 'spawn' start method of multiprocessing, or set device='cpu'."
+        )
+    return device
+
+
+def _named(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -14,7 +14,6 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from . import inference
 from ._diagnostics import diagnose, warn_if_empty
-from ._process import arithmetic
 from ._progress import ProgressLine
 from ._sklearn_compat import FitProgress
 from ._stacked_search import stacked_search
@@ -59,6 +58,8 @@ class Job:
 
 class FittingMixin:
     """The steps of ``fit``; what is fitted, and with which parameters, is the estimator's."""
+
+    codec_: TableCodec
 
     if TYPE_CHECKING:
 
@@ -110,7 +111,7 @@ class FittingMixin:
         if first:
             self._build(parts, noise)
             if self.init == "linear":
-                with arithmetic(self._n_threads()):
+                with self._arithmetic():
                     start_at_linear_model(self.vae_, rows, train_index)
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
@@ -118,32 +119,30 @@ class FittingMixin:
 
     def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
         """The resident table, by the codec at hand or a new one."""
-        if codec is None:
-            encoded = self.codec_.encode(X)
-            return Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, self._device())
-        key = None
-        if cache is not None:
-            key = joblib_hash((codec.get_params(), X, sample_weight, str(self._device())))
+        device, key = self._device(), None
+        if codec is not None and cache is not None:
+            key = joblib_hash((codec.get_params(), X, sample_weight, str(device)))
             if key in cache:
                 self.codec_, rows = cache[key]
                 return rows
-        self.codec_ = codec.fit(X, sample_weight=sample_weight)
-        encoded = codec.encode(X)
-        rows = Rows.from_arrays(encoded, codec.log_scale_, sample_weight, self._device())
+        if codec is not None:
+            self.codec_ = codec.fit(X, sample_weight=sample_weight)
+        encoded = self.codec_.encode(X)
+        rows = Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, device)
         if cache is not None:
-            cache[key] = codec, rows
+            cache[key] = self.codec_, rows
         return rows
 
     def _complete(self, job: Job, history: History, calibrated: bool) -> np.ndarray:
         """Calibrate the trained model and record how it came about."""
         rows, train_index, validation_index = job.rows, job.train_index, job.validation_index
-        self.vae_.uncalibrate()
-        # A stream of batches would spend its time on refits: recalibrate does it once.
-        if self.calibrate and calibrated:
-            with arithmetic(self._n_threads()):
-                calibrate(self.vae_, rows, train_index, validation_index, job.seeds)
         judged = train_index if validation_index is None else validation_index
-        self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), job.added)
+        self.vae_.uncalibrate()
+        with self._arithmetic():
+            # A stream of batches would spend its time on refits: recalibrate does it once.
+            if self.calibrate and calibrated:
+                calibrate(self.vae_, rows, train_index, validation_index, job.seeds)
+            self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), job.added)
         return job.kept[judged[0].cpu().numpy()]
 
     def _check_same_shape(self) -> None:
@@ -189,7 +188,7 @@ class FittingMixin:
         vae = self.vae_.to(rows.values.device)
         generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)
-        with arithmetic(self._n_threads()):
+        with self._arithmetic():
             calibrate(vae, rows, index.expand(vae.n_members, -1), None, seeds)
         return self
 
@@ -235,6 +234,7 @@ class FittingMixin:
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
             n_threads=self._n_threads(),
+            precision=self._precision(),
         )
 
     def _train(self, job: Job, X, state) -> History:

@@ -86,6 +86,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1", "mps": where to train and to infer.
+    precision : {"float32", "tf32"}, default="float32"
+        How exactly CUDA multiplies matrices; weights and results are float32 in any case.
+        Elsewhere it changes nothing.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the noise, the order and the split of the rows.
     verbose : int, default=0
@@ -168,6 +171,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         unknown="error",
         n_jobs=None,
         device="auto",
+        precision="float32",
         random_state=None,
         verbose=0,
     ):
@@ -199,6 +203,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             unknown=unknown,
             n_jobs=n_jobs,
             device=device,
+            precision=precision,
             random_state=random_state,
             verbose=verbose,
         )

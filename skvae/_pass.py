@@ -34,8 +34,9 @@ class Batch:
 
     def select(self, members: Tensor) -> Batch:
         """The batch of these members."""
-        parts = (self.inputs, self.values, self.mask, self.weights)
-        return Batch(*(part if part is None else part[members] for part in parts))
+        mask = None if self.mask is None else self.mask[members]
+        weights = None if self.weights is None else self.weights[members]
+        return Batch(self.inputs[members], self.values[members], mask, weights)
 
 
 @dataclass

@@ -1,29 +1,169 @@
-"""Settings of the process that arithmetic needs, put back on the way out."""
+"""Settings of the process that arithmetic needs, put back on the way out.
+
+Some settings are one for all threads of the process.  The first thread to come sets those and
+the last to leave puts them back: in between nobody may find them changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
+from threading import Lock
+from typing import Any
 
 import torch
+from threadpoolctl import ThreadpoolController
+
+# What torch calls the precisions.
+PRECISIONS = {"float32": "ieee", "tf32": "tf32"}
 
 
 @contextmanager
-def arithmetic(n_threads: int | None) -> Iterator[None]:
-    """Run with this many threads and without denormal numbers.
+def arithmetic(n_threads: int | None, precision: str | None = None) -> Iterator[None]:
+    """Run with this many threads, without denormal numbers and in this precision.
 
     Small matrix products wait for each other's threads longer than they compute, and
     denormal moments of dead units slow Adam down sevenfold.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Threads of torch and of the BLAS libraries behind NumPy; None changes neither.
+    precision : str or None
+        See ``matrix_products``.
     """
     before = torch.get_num_threads()
-    # torch tells whether denormals are flushed by nothing but arithmetic.
-    flushed = bool((torch.tensor(1e-40) * 1.0 == 0).item())
+    # torch tells whether denormals are flushed by nothing but arithmetic of this thread.
+    flushed = sys.float_info.min / 2 == 0.0
     torch.set_flush_denormal(True)
     if n_threads is not None and n_threads != before:
         torch.set_num_threads(n_threads)
     try:
-        yield
+        with _blas_threads(n_threads), matrix_products(precision):
+            yield
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
         torch.set_flush_denormal(flushed)
+
+
+@contextmanager
+def matrix_products(precision: str | None) -> Iterator[None]:
+    """Compute matrix products of CUDA devices in this precision.
+
+    Those of other devices are not touched, and sums and results stay float32.
+
+    Parameters
+    ----------
+    precision : {"float32", "tf32"} or None
+        None changes nothing.
+    """
+    if precision is None:
+        yield
+        return
+    with _shared(os.getpid(), _product_setting, _set_product_setting).at(PRECISIONS[precision]):
+        yield
+
+
+class _Shared:
+    """A setting of the process, held by any number of threads; the first decides its value."""
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]):
+        self.read, self.write = read, write
+        self.lock, self.n_holders = Lock(), 0
+
+    @contextmanager
+    def at(self, value: Any) -> Iterator[None]:
+        with self.lock:
+            if self.n_holders == 0:
+                self.before = self.read()
+                self.write(value)
+            self.n_holders += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.n_holders -= 1
+                if self.n_holders == 0:
+                    self.write(self.before)
+
+
+@cache
+def _shared(process: int, read: Callable[[], Any], write: Callable[[Any], None]) -> _Shared:
+    """One per process: a fork must not wait for holders whose threads it does not have."""
+    return _Shared(read, write)
+
+
+# -- precision ----------------------------------------------------------------------------
+
+
+def _product_setting() -> str:
+    settings: Any = torch.backends.cuda.matmul
+    if hasattr(settings, "fp32_precision"):
+        return settings.fp32_precision
+    # Before torch 2.9 there is only the other name; from then on the two do not mix.
+    return "tf32" if settings.allow_tf32 else "ieee"
+
+
+def _set_product_setting(value: str) -> None:
+    settings: Any = torch.backends.cuda.matmul
+    if hasattr(settings, "fp32_precision"):
+        settings.fp32_precision = value
+    else:
+        settings.allow_tf32 = value == "tf32"
+
+
+# -- threads of BLAS ----------------------------------------------------------------------
+
+
+@contextmanager
+def _blas_threads(n_threads: int | None) -> Iterator[None]:
+    if n_threads is None:
+        yield
+        return
+    common, own = _blas_libraries(len(sys.modules))
+    before, asked = _counts(own), [(library, n_threads) for library in common]
+    _set_counts([(library, n_threads) for library in own])
+    try:
+        with _shared(os.getpid(), _common_counts, _set_counts).at(asked):
+            yield
+    finally:
+        _set_counts(before)
+
+
+@lru_cache(maxsize=1)
+def _blas_libraries(n_modules: int) -> tuple[list, list]:
+    """Those with one count for the process and those with one per thread.
+
+    Asked by the number of modules: importing one may have loaded another library.
+    """
+    blas = ThreadpoolController().select(user_api="blas")
+    common = blas.select(threading_layer="pthreads").lib_controllers
+    return common, [library for library in blas.lib_controllers if library not in common]
+
+
+def _counts(libraries: list) -> list[tuple[Any, int]]:
+    return [(library, library.num_threads) for library in libraries]
+
+
+def _common_counts() -> list[tuple[Any, int]]:
+    return _counts(_blas_libraries(len(sys.modules))[0])
+
+
+def _set_counts(counts: list[tuple[Any, int]]) -> None:
+    changed = [(library, count) for library, count in counts if library.num_threads != count]
+    for library, count in changed:
+        library.set_num_threads(count)
+    if changed:
+        # Who sets OpenBLAS controls it from then on, says threadpoolctl, but another thread may
+        # be the one to put it back.  The end of a limit gives the control up.
+        with _no_libraries().limit():
+            pass
+
+
+@cache
+def _no_libraries() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="none")

@@ -82,6 +82,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1", "mps": where to train and to infer.
+    precision : {"float32", "tf32"}, default="float32"
+        How exactly CUDA multiplies matrices; weights and results are float32 in any case.
+        Elsewhere it changes nothing.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the noise, the order and the split of the rows.
     verbose : int, default=0

@@ -30,6 +30,7 @@ class _StackedSearchMixin:
     n_jobs: Any
     estimator: Any
     max_stack_bytes: int
+    _get_routed_params_for_fit: Any
 
     def fit(self, X, y=None, **params):
         """Run fit with all sets of parameters.

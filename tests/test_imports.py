@@ -22,9 +22,11 @@ CORE = {
     "_pass",
     "_shorthand",
     "alignment",
+    "arrays",
     "distributions",
     "divergences",
     "exceptions",
+    "expectation_maximization",
     "noise",
 }
 ENGINE = {"calibration", "factor_model", "inference", "training", "vae"}
@@ -191,3 +193,23 @@ def test_importing_skvae_is_light():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == []
+
+
+def test_importing_skvae_costs_no_more_than_scikit_learn():
+    """The least of several runs in turn, so that a busy machine does not count."""
+    resource = pytest.importorskip("resource")
+
+    def seconds():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def cost(name):
+        code = f"import sys, {name}; print(len(sys.modules))"
+        before = seconds()
+        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+        return seconds() - before, int(ran.stdout)
+
+    runs = [(cost("skvae"), cost("sklearn")) for _ in range(5)]
+    (ours, our_modules), (theirs, their_modules) = (min(each) for each in zip(*runs))
+    assert our_modules < their_modules
+    assert ours < 1.15 * theirs

@@ -76,9 +76,9 @@ class FlatAdam:
             self._clip()
         self._count += 1
         for first, stop, rate in rates:
-            buffers = self.flat, self.gradient, *self.moments
+            buffers = [self.flat, self.gradient, *self.moments]
             if stop - first < len(self.flat):
-                buffers = tuple(buffer[first:stop] for buffer in buffers)
+                buffers = [buffer[first:stop] for buffer in buffers]
             kept = 1.0 - rate * self.weight_decay[first]
             if kept != 1.0:
                 buffers[0][:, : self.n_decayed].mul_(kept)

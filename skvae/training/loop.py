@@ -75,7 +75,8 @@ def train(
     if isinstance(settings, Settings):
         settings = StackSettings([settings] * noise.n_members)
     # A loss that is no longer finite is reported by its own error, not by a warning per step.
-    with arithmetic(settings.n_threads), np.errstate(all="ignore"):
+    process = arithmetic(settings.n_threads, settings.precision)
+    with process, np.errstate(all="ignore"):
         run = _Run(vae, objective, rows, train_index, validation_index, noise, settings)
         run.isolate = isolate
         run.optimizer.load_state(optimizer_state)

@@ -38,6 +38,8 @@ class Settings:
         Smallest improvement that counts, nats per row.
     n_threads : int or None
         Threads for the arithmetic; None leaves torch's setting alone.
+    precision : str or None
+        Precision of matrix products on CUDA devices; None leaves it alone.
     """
 
     max_iter: int
@@ -49,6 +51,7 @@ class Settings:
     n_iter_no_change: int = 10
     tol: float = 1e-4
     n_threads: int | None = 1
+    precision: str | None = None
 
     def rate(self, epoch: float) -> float:
         """Step size at a moment of the run, in epochs from its start."""
@@ -58,7 +61,7 @@ class Settings:
 class StackSettings:
     """The settings of every member of a stack.
 
-    Members must agree on what gives a step its shape: the batch size and the threads.
+    Members must agree on what gives a step its shape: batch size, threads and precision.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ class StackSettings:
     def __init__(self, settings: Sequence[Settings]):
         self.members = list(settings)
         first = self.members[0]
-        self.batch_size, self.n_threads = first.batch_size, first.n_threads
+        self.batch_size = first.batch_size
+        self.n_threads, self.precision = first.n_threads, first.precision
         self.max_iter = self._each("max_iter", int)
         self.longest = int(self.max_iter.max())
         self.weight_decay = self._each("weight_decay", float)

@@ -41,7 +41,7 @@ def train_stack(vaes: Sequence, objectives: Sequence, jobs: Sequence) -> list[Hi
     else:
         whole = _joined(vaes)
     counts = [job.noise.n_members for job in jobs]
-    owner = np.repeat(np.arange(len(jobs)), counts)
+    owner = np.repeat(np.arange(len(jobs)), counts).tolist()
     settings = StackSettings([jobs[i].settings for i in owner])
     objective = objectives[0].joined([objectives[i] for i in owner], settings.max_iter)
     rows, train_index, validation_index = _common_rows(jobs)
@@ -71,6 +71,7 @@ def signature(vae, objective, job) -> tuple:
         rows.inputs.shape[1],
         settings.batch_size,
         settings.n_threads,
+        settings.precision,
         settings.clip_norm is None,
         str(rows.values.device),
     )
