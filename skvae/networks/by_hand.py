@@ -40,7 +40,7 @@ class Layers:
         self.single = len(weights[0]) == 1
         self.affine: Callable = torch.addmm if self.single else torch.baddbmm
         self.product: Callable = torch.mm if self.single else torch.bmm
-        on_host = weights[0].device.type == "cpu"
+        on_host = isinstance(twin(weights[0].detach()), np.ndarray)
         # Of products with a transposed first factor NumPy's are the faster ones.
         self.transposed_product: Any = np.matmul if on_host else torch.matmul
         self.weights, self.weight_grads = self._pairs(weights, gradient_of)

@@ -64,8 +64,8 @@ class GaussianStep:
         return cls(vae, objective, optimizer)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, noise, weight) -> tuple[Any, Any]:
-        """Run the step; give log-likelihood and KL, ``(members,)`` each.
+    def __call__(self, batch: Batch, noise, weight) -> tuple:
+        """Run the step; give bound, log-likelihood, KL and loss, ``(members,)`` each.
 
         Parameters
         ----------
@@ -142,7 +142,8 @@ class GaussianStep:
             # d log_scale / d log_excess of log(exp(log_excess) + min_scale).
             share_of_excess = 1.0 - self.min_scale * inverse[:, 0]
             self.noise_gradient[:, 0] = (seen - squares) * share_of_excess
-        return log_likelihood, kl
+        loss = self._row(weight, kl) * kl - log_likelihood
+        return log_likelihood - kl, log_likelihood, kl, loss
 
     def _places(self, n_rows: int, n_columns: int) -> _Places:
         """Views of the buffers of the layers for batches of this many rows."""
@@ -151,12 +152,15 @@ class GaussianStep:
         return self.places[n_rows]
 
     def _column(self, weight, like) -> Any:
+        """Weights of the members as a column beside their rows; one number as it is."""
         if not isinstance(weight, np.ndarray):
             return weight
         weight = weight[:, None, None]
-        if self.xp is np:
-            return weight.astype(like.dtype)
-        return torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+        return weight.astype(like.dtype) if self.xp is np else torch.as_tensor(weight).to(like)
+
+    def _row(self, weight, like) -> Any:
+        # A stack and a single model record the same digits.
+        return np.float64(weight) if self.xp is np else torch.as_tensor(weight).to(like)
 
     def _squares(self, places: _Places, share, shared: bool):
         """Weighted mean square over rows, per column or in all: ``(members, columns or 1)``."""

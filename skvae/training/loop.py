@@ -142,9 +142,7 @@ class _Run:
         max_iter = self.settings.longest
         if self.gaussian is not None:
             weight = self.objective.weight_at(progress, max_iter)
-            log_likelihood, kl = self.gaussian(batch, self.noise, weight)
-            loss = np.float64(weight) * kl - log_likelihood
-            return log_likelihood - kl, log_likelihood, kl, loss
+            return self.gaussian(batch, self.noise, weight)
         step = self.vae(batch, self.noise, self.objective.n_draws, self.optimizer.by_hand)
         loss = self.objective(step, progress, max_iter)
         self.optimizer.differentiate(loss.sum())
