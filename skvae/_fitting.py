@@ -112,7 +112,7 @@ class FittingMixin:
             self._build(parts, noise)
             if self.init == "linear":
                 with self._arithmetic():
-                    start_at_linear_model(self.vae_, rows, train_index)
+                    start_at_linear_model(self.vae_, rows, train_index, cache)
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
         return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn import config_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture as _FittedMixture
 from sklearn.utils._param_validation import Interval
 
 from . import distributions
 from ._component import Component, Shapes
+from .expectation_maximization import FittedMixture
 from .noise import Noise
 
 MAX_FITTED_ROWS = 10_000
@@ -142,9 +139,9 @@ class Aggregate(StandardNormal):
         n_mixture = int(np.clip(n_rows // (10 * n_latents), 1, self.n_mixture_components))
         fits = [_fit_mixture(m, n_rows, n_mixture, int(s)) for m, s in zip(codes, seeds)]
         for name, attribute in (
-            ("log_weights", "weights_"),
-            ("loc", "means_"),
-            ("whitening", "precisions_cholesky_"),
+            ("log_weights", "weights"),
+            ("loc", "means"),
+            ("whitening", "whitening"),
         ):
             stacked = np.stack([getattr(fit, attribute) for fit in fits])
             if name == "whitening" and stacked.ndim == 3:
@@ -158,24 +155,11 @@ class Aggregate(StandardNormal):
             self._buffers.pop(name, None)
 
 
-def _fit_mixture(codes: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> _FittedMixture:
+def _fit_mixture(codes: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> FittedMixture:
     codes = codes[np.random.RandomState(seed).permutation(len(codes))[:n_rows]]
     # A covariance of many latents from few rows would be far too sure of itself.
-    kind = "full" if n_rows >= 10 * codes.shape[1] else "diag"
-    mixture = _FittedMixture(
-        n_mixture,
-        covariance_type=kind,
-        reg_covar=1e-3,
-        random_state=seed,
-        max_iter=200,
-        n_init=1,
-        init_params="kmeans",
-    )
-    # k-means knows no arrays but NumPy's, which these are whatever the user dispatches on.
-    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
-        # A mixture that still improves by little is as good a density as a converged one.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(codes.astype(np.float64))
+    full = n_rows >= 10 * codes.shape[1]
+    return FittedMixture.fit(codes, n_mixture, seed, full)
 
 
 PRIORS: dict[str, type[Prior]] = {

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..factor_model import FactorModel, columns_deserve_own_noise, moments
+from ..factor_model import FactorModel, linear_model
 from .rows import Rows
 
 # Variance below which a column counts as determined by the others, in units of its scale.
@@ -14,17 +14,28 @@ FLOOR = 1e-3
 
 
 @torch.no_grad()
-def start_at_linear_model(vae, rows: Rows, train_index: Tensor) -> None:
+def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | None = None) -> None:
     """Set each member to the maximum-likelihood linear model of its rows.
 
     Continuous columns start at factor analysis or probabilistic PCA, whichever predicts
     held-out rows better; the others at their marginals.  A network without a linear path
     starts with the noise and the marginals only.
+
+    Parameters
+    ----------
+    vae : VAE
+        Built.
+    rows : Rows
+        The resident table.
+    train_index : Tensor (members, rows)
+    cache : dict, optional
+        Filled with the linear models; further calls with it take those of the same rows.
     """
+    cache = {} if cache is None else cache
     n_members = len(train_index)
     same = bool((train_index == train_index[:1]).all())
     distinct = train_index[:1] if same else train_index
-    starts = [_start_of_member(vae, rows, index) for index in distinct]
+    starts = [_start_of_member(vae, rows, index, cache) for index in distinct]
     if same:
         starts = starts * n_members
     stacked = [torch.stack(parts) for parts in zip(*starts)]
@@ -39,23 +50,16 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor) -> None:
     vae.network.start_offset(centre)
 
 
-def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
+def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tensor, ...]:
     n_locations = vae.likelihood.n_locations
     batch = rows.take(index[None])
     values = batch.values[0, 0]
     mask = None if batch.mask is None else batch.mask[0, 0]
     weights = None if batch.weights is None else batch.weights[0]
     centre = vae.likelihood.start(_cell_means(vae.likelihood, values, mask, weights))
-    X = values[:, :n_locations].cpu().numpy()
-    seen = None if mask is None else mask[:, :n_locations].cpu().numpy()
-    w = None if weights is None else weights.cpu().numpy()
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
-        shared = vae.likelihood.shares_noise
-        if shared is None:
-            shared = not columns_deserve_own_noise(X, seen, w, vae.n_latents, FLOOR)
-        noise = vae.likelihood.given_noise
-        model = FactorModel.fit(*moments(X, seen, w), vae.n_latents, shared, FLOOR, noise)
+        model, shared = _linear_model(vae, rows, index, (values, mask, weights), cache)
     matrix, offset, log_scale = model.posterior()
     device = values.device
 
@@ -71,6 +75,24 @@ def _start_of_member(vae, rows: Rows, index: Tensor) -> tuple[Tensor, ...]:
         loadings, inputs, tensor(offset), tensor(log_scale), centre, scale,
         torch.tensor(shared, device=device),
     )  # fmt: skip
+
+
+def _linear_model(vae, rows: Rows, index: Tensor, taken, cache) -> tuple[FactorModel, bool]:
+    likelihood = vae.likelihood
+    n_locations = likelihood.n_locations
+    settings = vae.n_latents, likelihood.shares_noise, likelihood.given_noise
+    tables = tuple(map(id, (rows.values, rows.mask, rows.weights)))
+    key = *tables, index.cpu().numpy().tobytes(), n_locations, *settings
+    if key not in cache:
+        values, mask, weights = taken
+        X = values[:, :n_locations].cpu().numpy()
+        seen = None if mask is None else mask[:, :n_locations].cpu().numpy()
+        w = None if weights is None else weights.cpu().numpy()
+        n_components, shared, noise = settings
+        fitted = linear_model(X, seen, w, n_components, FLOOR, shared, noise)
+        # The rows are kept too: another table must not get the number that names this one.
+        cache[key] = rows, fitted
+    return cache[key][1]
 
 
 def _empty_model(n_components: int) -> FactorModel:
