@@ -223,19 +223,25 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}.score_samples expects n_draws to be an integer of at "
                 f"least 1, got {n_draws!r}."
             )
-        encoded = self._encode(X)
+        check_is_fitted(self)
         if not self.vae_.posterior.has_density:
             raise ValueError(
                 f"score_samples needs a density over codes, and the posterior of this "
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
                 "posterior='normal', or judge rows by reconstruct."
             )
+        n_rows, parts = self._parts(X)
         with self._arithmetic():
-            scores = inference.log_marginal(self.vae_, encoded, int(n_draws), self._device())
-        scores = scores.astype(np.float64).mean(1)
-        if encoded.mask is None:
-            return scores - self.codec_.log_scale_.sum()
-        return scores - encoded.mask @ self.codec_.log_scale_
+            score = inference.log_marginal(self.vae_, int(n_draws), self._device())
+        # So rounded, they sum to the same bits in any order, with a mask or without.
+        log_unit = np.rint(self.codec_.log_scale_ * 2.0**30) / 2.0**30
+        scores = np.empty(n_rows)
+        for rows, encoded in parts:
+            with self._arithmetic():
+                part = score(encoded)
+            unit = log_unit.sum() if encoded.mask is None else encoded.mask @ log_unit
+            scores[rows] = part.mean(1, dtype=np.float64) - unit
+        return scores
 
     def score(self, X, y=None):
         """Mean of ``score_samples``, for model selection.
@@ -258,11 +264,24 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self.codec_.encode(check_table(self, X, reset=False))
 
+    def _parts(self, X):
+        """Number of rows, and the table encoded part by part."""
+        check_is_fitted(self)
+        if hasattr(self, "feature_names_in_"):
+            # The check of names would warn of each part of an array anew.
+            X = check_table(self, X, reset=False)
+            return inference.parts_of(X, self.codec_.encode)
+        return inference.parts_of(X, self._encode)
+
     def _infer(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the codes of a table."""
-        encoded = self._encode(X)
-        with self._arithmetic():
-            return inference.encode(self._coder(), encoded.inputs, self._device())
+        n_rows, parts = self._parts(X)
+        coder, device = self._coder(), self._device()
+        loc, scale = (np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in range(2))
+        for rows, encoded in parts:
+            with self._arithmetic():
+                loc[rows], scale[rows] = inference.encode(coder, encoded.inputs, device)
+        return loc, scale
 
     def _decode(self, Z: np.ndarray):
         """Table of the best rows for codes."""

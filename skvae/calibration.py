@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._pass import Batch, Cells
+from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
 
 N_DRAWS = 8
@@ -71,12 +73,27 @@ def _cells(vae, batch: Batch, noise: Noise) -> Cells:
 
 
 def _calibrate_posterior(vae, batch: Batch) -> None:
-    draws = FixedDraws(2 * N_DRAWS, vae.n_latents, batch.values.device)
-    scores = []
-    for log_factor in LOG_FACTORS:
-        vae.posterior.calibrate(torch.full((vae.n_members,), log_factor))
-        step = vae(batch, draws, 2 * N_DRAWS)
-        bound = torch.logsumexp(step.log_weight(), 1) - math.log(2 * N_DRAWS)
-        scores.append(step.row_mean(bound))
-    best = torch.stack(scores).argmax(0)
+    scores = _bounds_by_factor(vae, batch)
+    if batch.weights is not None:
+        scores = scores * batch.weights
+    best = scores.mean(-1).argmax(0)
     vae.posterior.calibrate(torch.tensor(LOG_FACTORS).to(best.device)[best])
+
+
+def _bounds_by_factor(vae, batch: Batch) -> Tensor:
+    """Log p(x) of the rows for each width of the posterior, ``(factors, members, rows)``."""
+    draws = FixedDraws(2 * N_DRAWS, vae.n_latents, batch.values.device)
+    written_out = GaussianScore.of(vae, draws, 2 * N_DRAWS)
+    if written_out is None:
+        return torch.stack([_bound(vae, batch, draws, factor) for factor in LOG_FACTORS])
+    parts, scores = (batch.values, batch.mask, batch.inputs), []
+    for m in range(vae.n_members):
+        values, mask, inputs = (None if part is None else part[m, 0].numpy() for part in parts)
+        scores.append(written_out(m, values, mask, inputs, LOG_FACTORS))
+    return torch.as_tensor(np.stack(scores, 1))
+
+
+def _bound(vae, batch: Batch, draws: FixedDraws, log_factor: float) -> Tensor:
+    vae.posterior.calibrate(torch.full((vae.n_members,), log_factor))
+    log_weight = vae(batch, draws, 2 * N_DRAWS).log_weight()
+    return torch.logsumexp(log_weight, 1) - math.log(2 * N_DRAWS)

@@ -1,4 +1,4 @@
-"""Encoding, decoding and scoring in chunks of fixed shape.
+"""Encoding, decoding and scoring in parts of a table and chunks of fixed shape.
 
 Chunks are padded to one of a few numbers of rows, so that the result for a row depends on
 neither its neighbours nor how many rows are asked for at once.
@@ -7,20 +7,52 @@ neither its neighbours nor how many rows are asked for at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ._pass import Batch
+from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
 from .vae import VAE
 
 CHUNK_ROWS = 2048
 MIN_CHUNK_ROWS = 32
+# Whole chunks; enough to forget what the check of a table costs, few enough for their copies.
+PART_ROWS = 15 * CHUNK_ROWS
 # Far out is far out: beyond this, sums of weighted codes would overflow.
 LARGEST_CODE = 1e9
+
+
+def parts_of(X, encode: Callable[[Any], Any]) -> tuple[int, Iterator[tuple[slice, Any]]]:
+    """Number of rows, and the slices of a table, each with what ``encode`` makes of it.
+
+    A long array of numbers is never copied as a whole; any other table is one part.
+    """
+    if type(X) not in (np.ndarray, np.memmap) or X.ndim != 2 or X.dtype.kind not in "fiub":
+        encoded = encode(X)
+        return len(encoded.values), iter([(slice(None), encoded)])
+    return len(X), _parts_of_array(np.asarray(X), encode)
+
+
+def _parts_of_array(X: np.ndarray, encode: Callable[[Any], Any]) -> Iterator[tuple[slice, Any]]:
+    for start in range(0, max(len(X), 1), PART_ROWS):
+        rows = slice(start, start + PART_ROWS)
+        try:
+            encoded = encode(X[rows])
+        except (TypeError, ValueError) as error:
+            failure = error
+            break
+        yield rows, encoded
+    else:
+        return
+    # Only the error of the whole table says which of its rows is bad.
+    encode(X)
+    raise failure
 
 
 def chunk_rows(n_draws: int = 1) -> int:
@@ -92,12 +124,27 @@ def sample(vae: VAE, n_rows: int, noise: Noise) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def log_marginal(vae: VAE, encoded, n_draws: int, device) -> np.ndarray:
-    """Importance-weighted log p(x) over the observed cells, ``(rows, members)``, in nats.
+def log_marginal(vae: VAE, n_draws: int, device) -> Callable[..., np.ndarray]:
+    """Importance-weighted log p(x) as a function of an encoded table or of its parts.
 
-    Units are those of ``encoded.values``.  The draws are the same for every row.
+    Scores are ``(rows, members)``, in nats over the observed cells; units are those of the
+    values.  The draws are the same for every row.
     """
     draws = FixedDraws(n_draws, vae.n_latents, device)
+    written_out = GaussianScore.of(vae, draws, n_draws)
+    if written_out is None:
+        return partial(_log_marginal, vae, draws, n_draws, device)
+    log_factors = vae.posterior.log_factor.flatten().tolist()
+
+    def score(encoded) -> np.ndarray:
+        arrays = encoded.values, encoded.mask, encoded.inputs
+        members = enumerate(log_factors)
+        return np.stack([written_out(m, *arrays, [factor])[0] for m, factor in members], 1)
+
+    return score
+
+
+def _log_marginal(vae: VAE, draws: FixedDraws, n_draws: int, device, encoded) -> np.ndarray:
     shared = encoded.inputs is encoded.values
 
     def bound(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:

@@ -53,17 +53,27 @@ class NormalMixture(Distribution):
         self.loc = loc
         self.whitening = whitening
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    @property
+    def squares(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Matrix ``(members, columns, k * columns)``, offset and constant of the log-density.
+
+        That is the log of the sum of ``exp(constant - 0.5 * squares)`` over the ``k`` normals,
+        with the squares of the normal's part of ``x @ matrix - offset``.
+        """
         members, n_mixture, n = self.loc.shape
-        matrix = self.whitening.permute(0, 2, 1, 3).reshape(members, 1, n, n_mixture * n)
+        matrix = self.whitening.permute(0, 2, 1, 3).reshape(members, n, n_mixture * n)
+        offset = (self.loc.unsqueeze(-1) * self.whitening).sum(-2)
+        log_det = self.whitening.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+        return matrix, offset.flatten(1), self.log_weights + log_det - 0.5 * n * LOG_2PI
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        n_mixture, n = self.loc.shape[1:]
+        matrix, offset, constant = (part.unsqueeze(1) for part in self.squares)
         matrix = padded(padded(matrix, aligned(n_mixture * n)).mT, aligned(n)).mT
         product = (padded(value, aligned(n)) @ matrix)[..., : n_mixture * n]
-        offset = (self.loc.unsqueeze(-1) * self.whitening).sum(-2)
-        white = product.unflatten(-1, (n_mixture, n)) - offset[:, None, None]
+        white = (product - offset.unsqueeze(1)).unflatten(-1, (n_mixture, n))
         distance = torch.linalg.vecdot(white, white)
-        log_det = self.whitening.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        constant = (self.log_weights + log_det - 0.5 * n * LOG_2PI)[:, None, None, :]
-        return torch.logsumexp(constant - 0.5 * distance, -1)
+        return torch.logsumexp(constant.unsqueeze(1) - 0.5 * distance, -1)
 
     def sample(self, noise: Noise, n_rows: int) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, 1, n_rows, columns)``."""
@@ -88,6 +98,13 @@ class StandardNormal(Normal):
     @cached_property
     def scale(self) -> Tensor:
         return torch.ones_like(self.loc)
+
+    @property
+    def squares(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As those of a mixture of one normal."""
+        zero, n = self.loc[:, 0, 0], self.n_components
+        matrix = torch.eye(n).to(zero).expand(len(zero), -1, -1)
+        return matrix, zero.expand(-1, n), zero - 0.5 * n * LOG_2PI
 
     def log_prob(self, value: Tensor) -> Tensor:
         return -0.5 * (value * value) - 0.5 * LOG_2PI
