@@ -13,6 +13,8 @@ from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
 
 N_DRAWS = 8
+# Many rows need no draws of their own: so many decoded rows fix a noise well enough.
+DECODED_ROWS = 8192
 MAX_ROWS = 4096
 SCORED_ROWS = 1024
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
@@ -63,7 +65,8 @@ def _by_weight(rows, index: Tensor) -> Tensor:
 
 
 def _cells(vae, batch: Batch, noise: Noise) -> Cells:
-    z = vae.infer(batch.inputs).rsample(noise, N_DRAWS)
+    n_draws = min(max(DECODED_ROWS // batch.inputs.shape[2], 1), N_DRAWS)
+    z = vae.infer(batch.inputs).rsample(noise, n_draws)
     weights = torch.ones_like(batch.values)
     if batch.mask is not None:
         weights = batch.mask.to(weights.dtype)
