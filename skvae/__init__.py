@@ -5,11 +5,13 @@ from importlib import import_module
 from ._version import __version__
 
 _MODULES = {
+    "VAEImputer": "._imputer",
     "VAETransformer": "._transformer",
     "VAEOutlierDetector": "._outlier_detector",
+    "pool": ".imputation.pooling",
 }
 
-__all__ = ["VAEOutlierDetector", "VAETransformer", "__version__"]
+__all__ = ["VAEImputer", "VAEOutlierDetector", "VAETransformer", "__version__", "pool"]
 
 
 def __getattr__(name: str):

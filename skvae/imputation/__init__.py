@@ -1,0 +1,1 @@
+"""Imputation: the conditional model, its training by cells, refinement, and pooling."""

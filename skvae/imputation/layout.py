@@ -1,0 +1,48 @@
+"""Tables with one number per parameter: a numeric cell, or each category of a column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Layout:
+    """Which parameters belong to which modelled column.
+
+    Parameters
+    ----------
+    blocks : tuple of (str, tuple of int)
+        The columns grouped by kind, with their numbers of categories.
+    """
+
+    def __init__(self, blocks):
+        pairs = [(kind, size) for kind, sizes in blocks for size in sizes]
+        self.kinds = [kind for kind, _ in pairs]
+        self.sizes = [size for _, size in pairs]
+        edges = np.cumsum([0, *self.sizes]).tolist()
+        self.slices = [slice(a, b) for a, b in zip(edges, edges[1:])]
+        self.width, self.n_columns = edges[-1], len(pairs)
+        self.numeric = [j for j, kind in enumerate(self.kinds) if kind != "categorical"]
+        self.categorical = [j for j, kind in enumerate(self.kinds) if kind == "categorical"]
+
+    def expand(self, values: np.ndarray) -> np.ndarray:
+        """Cells ``(rows, columns)`` as ``(rows, width)``: categories become one-hot."""
+        out = np.zeros((len(values), self.width))
+        for j in self.numeric:
+            out[:, self.slices[j].start] = values[:, j]
+        for j in self.categorical:
+            codes = self.slices[j].start + values[:, j].astype(np.intp)
+            out[np.arange(len(values)), codes] = 1.0
+        return out
+
+    def repeat(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of cells as one of parameters."""
+        return np.repeat(mask, self.sizes, axis=1)
+
+    def point(self, expanded: np.ndarray) -> np.ndarray:
+        """The best value of each cell: the mean, or the likeliest category."""
+        out = np.empty((len(expanded), self.n_columns))
+        for j in self.numeric:
+            out[:, j] = expanded[:, self.slices[j].start]
+        for j in self.categorical:
+            out[:, j] = expanded[:, self.slices[j]].argmax(1)
+        return out

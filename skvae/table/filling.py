@@ -1,0 +1,189 @@
+"""Gaps of a table: where they are, and how they are filled without touching another cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .casting import cast
+from .frames import container_of, open_table
+
+
+def missing_cells(X: Any) -> np.ndarray:
+    """Where cells are missing, ``(rows, columns)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> missing_cells(np.array([[1.0, np.nan]]))
+    array([[False,  True]])
+    """
+    table = open_table(X)
+    missing = np.zeros((table.n_rows, len(table.names)), dtype=bool)
+    for panel in table.panels():
+        place = slice(None) if panel.position is None else [panel.position]
+        missing[:, place] = np.isnan(panel.matrix)
+    return missing
+
+
+def blanked(X: Any, placeholder: Any) -> Any:
+    """A copy of the table with missing cells where it holds ``placeholder``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> blanked(np.array([[1, -1]]), -1)
+    array([[ 1., nan]])
+    """
+    container = container_of(X)
+    return _BLANKED[container](np.asarray(X) if container == "numpy" else X, placeholder)
+
+
+def filled(X: Any, where: np.ndarray, values: Any) -> Any:
+    """A copy of the table with the cells of ``values`` in these places.
+
+    Parameters
+    ----------
+    X : ndarray or DataFrame
+    where : ndarray of bool (rows, columns)
+    values : ndarray or DataFrame
+        A table of the same shape and container.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> filled(np.zeros((1, 2)), np.array([[False, True]]), np.ones((1, 2)))
+    array([[0., 1.]])
+    """
+    return _FILLED[container_of(X)](X, where, values)
+
+
+def columns_taken(X: Any, places: Sequence[int]) -> Any:
+    """The table of these columns."""
+    return _TAKEN[container_of(X)](X, list(places))
+
+
+def columns_added(X: Any, names: Sequence[str], flags: np.ndarray) -> Any:
+    """The table with columns of flags appended, named in a frame."""
+    return _ADDED[container_of(X)](X, list(names), flags)
+
+
+# -- NumPy ----------------------------------------------------------------------------------
+
+
+def _blanked_array(X, placeholder):
+    hits = X == placeholder
+    if X.dtype.kind in "biu":
+        X = X.astype(np.float64)
+    out = X.copy()
+    if np.any(hits):
+        out[hits] = np.nan
+    return out
+
+
+def _filled_array(X, where, values):
+    if not where.any():
+        return X.copy()
+    cells = values[where]
+    if X.dtype.kind in "biuf" and cells.dtype.kind in "biuf":
+        cells = cast(cells.astype(np.float64), X.dtype.name)
+        out = X.copy()
+    else:
+        out = X.astype(object)
+    out[where] = cells
+    return out
+
+
+def _added_to_array(X, names, flags):
+    return np.hstack([X, flags.astype(X.dtype)])
+
+
+# -- pandas ---------------------------------------------------------------------------------
+
+
+def _blanked_pandas(X, placeholder):
+    out = X.copy()
+    for position in range(X.shape[1]):
+        column = X.iloc[:, position]
+        hits = (column == placeholder).fillna(False).to_numpy(dtype=bool)
+        if hits.any():
+            out.isetitem(position, column.mask(hits))
+    return out
+
+
+def _filled_pandas(X, where, values):
+    out = X.copy()
+    for position in np.flatnonzero(where.any(0)):
+        rows = np.flatnonzero(where[:, position])
+        column = X.iloc[:, position]
+        cells = values.iloc[rows, position].to_list()
+        array = column.array.copy()
+        if hasattr(array, "add_categories"):
+            known = set(array.categories)
+            new = [cell for cell in dict.fromkeys(cells) if cell not in known]
+            array = array.add_categories(new) if new else array
+        elif getattr(array.dtype, "kind", "O") in "iu":
+            cells = cast(np.asarray(cells, dtype=np.float64), _number_of(array.dtype)).tolist()
+        array[rows] = cells
+        out.isetitem(position, array)
+    return out
+
+
+def _number_of(dtype) -> str:
+    return getattr(dtype, "numpy_dtype", dtype).name
+
+
+def _added_to_pandas(X, names, flags):
+    out = X.copy()
+    for name, column in zip(names, flags.T):
+        out[name] = column
+    return out
+
+
+# -- polars ---------------------------------------------------------------------------------
+
+
+def _blanked_polars(X, placeholder):
+    import polars as pl
+
+    same = pl.String if isinstance(placeholder, str) else pl.Float64
+    columns = []
+    for column in X.get_columns():
+        hits = (column.cast(same, strict=False) == placeholder).fill_null(False)
+        blank = pl.Series([None] * len(column), dtype=column.dtype)
+        columns.append(column.zip_with(~hits, blank).alias(column.name))
+    return pl.DataFrame(columns)
+
+
+def _filled_polars(X, where, values):
+    import polars as pl
+
+    columns = []
+    for position, column in enumerate(X.get_columns()):
+        gaps = where[:, position]
+        if gaps.any():
+            cells = values.to_series(position)
+            if cells.dtype != column.dtype:
+                cells = cells.cast(pl.Float64).round() if column.dtype.is_integer() else cells
+                cells = cells.cast(column.dtype)
+            column = column.zip_with(pl.Series(~gaps), cells).alias(column.name)
+        columns.append(column)
+    return pl.DataFrame(columns)
+
+
+def _added_to_polars(X, names, flags):
+    import polars as pl
+
+    return X.with_columns([pl.Series(name, column) for name, column in zip(names, flags.T)])
+
+
+_BLANKED = {"numpy": _blanked_array, "pandas": _blanked_pandas, "polars": _blanked_polars}
+_FILLED = {"numpy": _filled_array, "pandas": _filled_pandas, "polars": _filled_polars}
+_ADDED = {"numpy": _added_to_array, "pandas": _added_to_pandas, "polars": _added_to_polars}
+_TAKEN = {
+    "numpy": lambda X, places: X[:, places],
+    "pandas": lambda X, places: X.iloc[:, places],
+    "polars": lambda X, places: X[:, places],
+}
