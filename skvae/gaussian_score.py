@@ -1,7 +1,7 @@
 """Scores of the Gaussian model, written out on kept buffers.
 
-With a diagonal normal posterior, normal cells and a normal or a mixture of normals as prior, a
-log weight is sums of squares: of residuals in units of the noise, and of whitened codes.  Any
+With a diagonal normal posterior, normal cells and a normal or a mixture of normals as prior,
+log weights are sums of squares: of residuals in units of the noise, and of whitened codes.  Any
 other family takes the general road.
 
 A row of the table is a column here: sums over cells, latents, normals and draws then run along
@@ -152,15 +152,13 @@ class _Member:
     def __init__(self, score: GaussianScore, by_hand, prior, cells, member: int):
         n_latents, n_draws = score.eps.shape[:2]
         log_scale = cells.log_scale[member, 0, 0].expand(cells.loc.shape[-1])[:, None]
-        # Half a square is the square of this times the number.
-        half = 0.5**0.5
-        self.inverse = half * torch.exp(-log_scale)
+        self.inverse = torch.exp(-log_scale)
         unit = log_scale.new_ones(2 * n_latents, 1)
         unit[n_latents:] /= score.bound
         halves = zip(by_hand.halves, (by_hand.encoder, by_hand.decoder), (unit, -self.inverse))
         self.encoder, self.decoder = (_Layers(h, rows, member, u) for h, rows, u in halves)
         matrix, offset, constant = (part[member] for part in prior.squares)
-        self.whitening, self.offset = half * matrix.T, -half * offset[:, None]
+        self.whitening, self.offset = matrix.T, -offset[:, None]
         # The constant of log q but for its scale, and that of the mean over draws.
         constant = constant + (0.5 * LOG_2PI * n_latents - math.log(n_draws))
         self.constant = constant.numpy()[:, None, None]
@@ -178,8 +176,8 @@ class _Workspace:
         n_white, n_cells = len(model.whitening), len(model.inverse)
         n_columns, new = n_draws * n_decoded, model.inverse.new_empty
         self.bound, self.eps = score.bound, score.eps
-        # log q(z|x) needs them: the squares of (z - loc) / scale.
-        self.half_norms = 0.5 * np.square(score.eps).sum(0)
+        # log q(z|x) needs them: (z - loc) / scale is the draw again.
+        self.norms = np.square(score.eps).sum(0)
         self.hidden = [
             [new(len(weight), width) for weight in layers.weights[:-1]]
             for layers, width in ((model.encoder, n_encoded), (model.decoder, n_columns))
@@ -225,8 +223,10 @@ class _Workspace:
                 residual *= self.seen[:, None, block]
             torch.addmm(model.offset, model.whitening, self.z, out=self.white)
             np.multiply(squares, squares, out=squares)
-            terms = model.constant - self.white_by_normal.sum(1)
-            terms += self.half_norms - residual.sum(0)
+            terms = self.white_by_normal.sum(1)
+            terms += residual.sum(0) - self.norms
+            terms *= -0.5
+            terms += model.constant
             part = out[block]
             part[...] = (_log_sum_exp(terms) + constant[block])[: len(part)]
 

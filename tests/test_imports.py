@@ -29,7 +29,7 @@ CORE = {
     "expectation_maximization",
     "noise",
 }
-ENGINE = {"calibration", "factor_model", "inference", "training", "vae"}
+ENGINE = {"calibration", "factor_model", "gaussian_score", "inference", "training", "vae"}
 ESTIMATORS = {"_imputer", "_outlier_detector", "_synthesizer", "_transformer"}
 
 

@@ -164,8 +164,7 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("n_draws", [1, 5, 16])
-@pytest.mark.parametrize("n_columns", [2, 13])
+@pytest.mark.parametrize(("n_draws", "n_columns"), [(1, 13), (5, 2), (16, 13)])
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_row_has_the_same_bits_wherever_it_stands(name, n_columns, n_draws, monkeypatch):
     X = factor_table(2000, n_columns, missing=True)
@@ -276,7 +275,7 @@ def test_missing_names_are_warned_of_once(small_parts):
 def test_no_copy_of_a_long_array_is_made(missing):
     X = factor_table(1000, 10, missing).astype(np.float32)
     estimator = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(X)
-    X = np.tile(X, (200, 1))
+    X = np.tile(X, (600, 1))
     for method in (lambda X: estimator.score_samples(X, n_draws=1), estimator.infer):
         method(X[:40_000])
         tracemalloc.start()
@@ -284,7 +283,7 @@ def test_no_copy_of_a_long_array_is_made(missing):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         kept = sum(np.asarray(part).nbytes for part in np.atleast_2d(result))
-        assert peak - kept < X.nbytes
+        assert peak - kept < 0.5 * X.nbytes
 
 
 def test_settings_of_torch_are_put_back_after_errors_of_the_written_out_score(monkeypatch):
