@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skvae import VAEOutlierDetector, VAETransformer, _process
+from skvae import VAEOutlierDetector, VAETransformer, _process, inference
 from skvae._device import resolve_device
 from skvae._process import arithmetic, matrix_products
 from skvae.objectives import ELBO
@@ -303,7 +303,14 @@ def test_every_step_has_the_precision(on_cuda, monkeypatch):
         seen.append(products())
         return forward(self, *args, **kwargs)
 
+    log_marginal = inference.log_marginal
+
+    def watched(*args):
+        seen.append(products())
+        return log_marginal(*args)
+
     monkeypatch.setattr(type(model.vae_), "infer", infer)
+    monkeypatch.setattr(inference, "log_marginal", watched)
     for call in (model.recalibrate, model.transform, model.score_samples, model.partial_fit):
         seen.clear()
         call(X)
