@@ -38,10 +38,10 @@ is compared runs alternately in the same run, and the least time of each is kept
 figures to use: absolute ones belong to the machine.""".splitlines()
 
 
-def main() -> None:
+def main(sections: str = ",".join(SECTIONS)) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas")
+    parser.add_argument("--only", default=sections, help="sections, by commas")
     parser.add_argument("--output", type=Path, default=RESULTS / "speed.md")
     options = parser.parse_args()
     chosen = options.only.split(",")
