@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -19,7 +18,7 @@ from ._component import Component, Shapes
 from ._device import resolve_device
 from ._fitting import FittingMixin
 from ._persistence import check_version, stamp_version
-from ._process import PRECISIONS, arithmetic
+from ._process import PRECISIONS, arithmetic, n_threads_of
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
@@ -193,9 +192,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         for part in parts.values():
             part._validate_params()
         self.objective_ = parts.pop("objective")
-        likelihood = parts["likelihood"]
-        if isinstance(likelihood, Likelihood):
-            parts["likelihood"] = Columnwise(**{likelihood.kind: likelihood})
+        parts["likelihood"] = Columnwise.of(parts["likelihood"])
         shapes = Shapes(self.codec_.n_inputs_, self.n_components, self.codec_.blocks_)
         self.vae_ = VAE(**parts).build(shapes, noise)
 
@@ -316,7 +313,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         return self.precision if self._device().type == "cuda" else None
 
     def _n_threads(self) -> int:
-        return 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        return n_threads_of(self.n_jobs)
 
     def _arithmetic(self):
         return arithmetic(self._n_threads(), self._precision())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from . import inference
 from ._diagnostics import diagnose, warn_if_empty
-from ._progress import ProgressLine
-from ._sklearn_compat import FitProgress
+from ._progress import EpochProgress
 from ._stacked_search import stacked_search
 from .calibration import calibrate
 from .noise import Noise
@@ -238,26 +236,12 @@ class FittingMixin:
         )
 
     def _train(self, job: Job, X, state) -> History:
-        max_iter = job.settings.max_iter
-        progress = FitProgress(self, max_iter, X=X)
-        printed = ProgressLine(type(self).__name__, max_iter, self.verbose)
-
-        def on_epoch(record) -> bool:
-            printed(record)
-            return progress.end_epoch()
-
+        progress = EpochProgress(self, job.settings.max_iter, X)
         history = train(
             self.vae_, self.objective_, job.rows, job.train_index, job.validation_index,
-            job.noise, job.settings, on_epoch, state,
+            job.noise, job.settings, progress, state,
         )  # fmt: skip
-        printed.end()
-        progress.end()
-        if history.interrupted:
-            warnings.warn(
-                f"Training was interrupted in epoch {history.n_epochs + 1} of {max_iter}; the "
-                "best model so far is kept.",
-                stacklevel=4,
-            )
+        progress.end(history)
         return history
 
     def _record(self, history, batch, added: bool) -> None:

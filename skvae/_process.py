@@ -15,10 +15,16 @@ from threading import Lock
 from typing import Any
 
 import torch
+from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 # What torch calls the precisions.
 PRECISIONS = {"float32": "ieee", "tf32": "tf32"}
+
+
+def n_threads_of(n_jobs: int | None) -> int:
+    """Threads that ``n_jobs`` of an estimator stands for: one unless told otherwise."""
+    return 1 if n_jobs is None else effective_n_jobs(n_jobs)
 
 
 @contextmanager

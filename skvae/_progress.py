@@ -1,11 +1,48 @@
-"""The line that verbose=1 prints while a model trains."""
+"""What is told while a model trains: the line that verbose=1 prints, and callbacks."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 
 import numpy as np
+
+from ._sklearn_compat import FitProgress
+
+
+class EpochProgress:
+    """What follows the training of an estimator epoch by epoch: its line and its callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+    max_iter : int
+        Epochs at most.
+    X : array-like or None
+        The table, as callbacks may ask for it.
+    """
+
+    def __init__(self, estimator, max_iter: int, X):
+        self.max_iter = max_iter
+        self.callbacks = FitProgress(estimator, max_iter, X=X)
+        self.line = ProgressLine(type(estimator).__name__, max_iter, estimator.verbose)
+
+    def __call__(self, record: dict) -> bool:
+        """Pass an epoch on; True when a callback wants training to stop."""
+        self.line(record)
+        return self.callbacks.end_epoch()
+
+    def end(self, history) -> None:
+        """End the fit, and warn if it was interrupted."""
+        self.line.end()
+        self.callbacks.end()
+        if history.interrupted:
+            warnings.warn(
+                f"Training was interrupted in epoch {history.n_epochs + 1} of {self.max_iter}; "
+                "the best model so far is kept.",
+                stacklevel=5,
+            )
 
 
 class ProgressLine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.special import ndtr
@@ -18,6 +20,12 @@ ROWS_AT_ONCE = 1024
 SMALLEST = 1e-6
 # Where most cells of a column are one value, bounds meet there, and rounding must not part them.
 ROUNDING = 1e-5
+
+# The share of each category, from what the model says of a column of this kind.
+SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "categorical": lambda p: p,
+    "binary": lambda p: np.concatenate([1.0 - p, p], -1),
+}
 
 
 class Completion:
@@ -111,20 +119,17 @@ class Completion:
             gaps = ~mask[:, j]
             if not gaps.any():
                 continue
-            sizes = (mean[..., gaps, place], centre[..., gaps, place], table[gaps, place])
-            if self.layout.kinds[j] == "categorical":
-                out[..., gaps, j] = _category(*sizes, uniform[..., gaps, j])
-            elif self.layout.kinds[j] == "binary":
-                drawn, mean_drawn, best = (np.concatenate([1.0 - p, p], -1) for p in sizes)
-                out[..., gaps, j] = _category(drawn, mean_drawn, best, uniform[..., gaps, j])
-            else:
-                k = place.start
-                x = mean[..., gaps, k] + np.sqrt(variance[..., gaps, k]) * white[..., gaps, j]
-                share = ndtr((x - centre[..., gaps, k]) / width[..., gaps, k])
-                error = self.refinement.residuals(j).quantile(share)
-                out[..., gaps, j] = table[gaps, k] + spread[gaps, j] * error
-                if self.layout.kinds[j] == "count":
-                    out[..., gaps, j] = np.maximum(np.rint(out[..., gaps, j]), 0.0)
+            kind, k = self.layout.kinds[j], place.start
+            if kind in SHARES:
+                sizes = mean[..., gaps, place], centre[..., gaps, place], table[gaps, place]
+                said_now, said_mean, best = (SHARES[kind](part) for part in sizes)
+                out[..., gaps, j] = _category(said_now, said_mean, best, uniform[..., gaps, j])
+                continue
+            x = mean[..., gaps, k] + np.sqrt(variance[..., gaps, k]) * white[..., gaps, j]
+            share = ndtr((x - centre[..., gaps, k]) / width[..., gaps, k])
+            error = self.refinement.residuals(j).quantile(share)
+            drawn = table[gaps, k] + spread[gaps, j] * error
+            out[..., gaps, j] = np.maximum(np.rint(drawn), 0.0) if kind == "count" else drawn
         return out.swapaxes(0, 1).reshape(-1, n_rows, n_columns)
 
     def _conditional(self, values, mask, each: int, noise: Noise) -> tuple[np.ndarray, ...]:

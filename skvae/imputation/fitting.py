@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from .._component import Shapes
 from .._device import resolve_device
-from .._process import arithmetic
-from .._progress import ProgressLine
-from .._sklearn_compat import FitProgress
+from .._process import arithmetic, n_threads_of
+from .._progress import EpochProgress
 from ..likelihoods import LIKELIHOODS, Columnwise, Likelihood, Normal
 from ..noise import Noise
 from .completion import Completion
@@ -40,9 +37,7 @@ def resolve_likelihood(value) -> Columnwise:
         return Columnwise(continuous=Normal(scale="column", initial_scale=INITIAL_SCALE))
     likelihood = LIKELIHOODS[value]() if isinstance(value, str) else clone(value)
     likelihood._validate_params()
-    if isinstance(likelihood, Likelihood):
-        return Columnwise(**{likelihood.kind: likelihood})
-    return likelihood
+    return Columnwise.of(likelihood)
 
 
 def numeric_kind(value) -> str:
@@ -55,8 +50,7 @@ def numeric_kind(value) -> str:
 def on_device(estimator) -> Iterator[torch.device]:
     """Run arithmetic as the estimator asks for."""
     device = resolve_device(estimator.device)
-    n_jobs = estimator.n_jobs
-    with arithmetic(1 if n_jobs is None else effective_n_jobs(n_jobs)):
+    with arithmetic(n_threads_of(estimator.n_jobs)):
         if estimator.vae_ is not None:
             estimator.vae_.to(device)
         yield device
@@ -78,22 +72,14 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
     seeds = rng.randint(np.iinfo(np.int32).max, size=n_members)
     shapes = Shapes(codec.n_inputs_, estimator.n_components, codec.blocks_)
     network = ConditionalNetwork(_widths(estimator), estimator.activation)
-    progress = FitProgress(estimator, estimator.max_iter, X=None)
-    printed = ProgressLine(type(estimator).__name__, estimator.max_iter, estimator.verbose)
-
-    def on_epoch(record) -> bool:
-        printed(record)
-        return progress.end_epoch()
+    progress = EpochProgress(estimator, estimator.max_iter, None)
 
     with on_device(estimator) as device:
         vae, history = fit_ensemble(
             values, mask, folds, shapes, resolve_likelihood(estimator.likelihood), network,
-            Noise(seeds, device), _settings(estimator, mask), on_epoch,
+            Noise(seeds, device), _settings(estimator, mask), progress,
         )  # fmt: skip
-        printed.end()
-        progress.end()
-        if history.interrupted:
-            warnings.warn("Training was interrupted; the best model so far is kept.", stacklevel=4)
+        progress.end(history)
         estimator.vae_, estimator.n_iter_ = vae, history.n_epochs
         estimator.history_ = _mean_history(history.records)
         completion = Completion(vae, Layout(codec.blocks_), estimator.n_draws)

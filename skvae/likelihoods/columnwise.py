@@ -59,6 +59,13 @@ class Columnwise(Component):
         self.binary = binary
         self.categorical = categorical
 
+    @classmethod
+    def of(cls, likelihood: Likelihood | Columnwise) -> Columnwise:
+        """The likelihood itself, or the one of its kind of columns."""
+        if isinstance(likelihood, Likelihood):
+            return cls(**{likelihood.kind: likelihood})
+        return likelihood
+
     def set_params(self, **params):
         """Set parameters; ``continuous__df=3`` turns a shorthand into its object first."""
         own, nested = outer_first(params)

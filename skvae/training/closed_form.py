@@ -96,20 +96,9 @@ class GaussianStep:
         places.z[...] = z
         self.decoder.forward(places.codes)
         # The location is read for the last time: what follows takes its place.
-        residual = places.residual
-        xp.subtract(values, residual, out=residual)
-
-        spread = xp.exp(self.log_excess) + self.min_scale
-        inverse = 1.0 / spread
-        residual *= inverse
+        xp.subtract(values, places.residual, out=places.residual)
         mask = None if batch.mask is None else twin(batch.mask)[:, 0]
-        if mask is not None:
-            residual *= mask
-        shared = spread.shape[-1] == 1
-        squares = self._squares(places, share, shared)
-        seen = self._seen(mask, share, shared, residual)
-        log_likelihood = -0.5 * squares - seen * (xp.log(spread[:, 0]) + 0.5 * LOG_2PI)
-        log_likelihood = log_likelihood[:, 0] if shared else log_likelihood.sum(-1)
+        log_likelihood = self._cells(places, mask, share)
         excess = scale * scale
         excess -= 1.0
         log_scale *= -2.0
@@ -118,11 +107,7 @@ class GaussianStep:
         kl = 0.5 * self._total(log_scale, share)
 
         factor = self._column(weight / n_rows, loc)
-        if share is None:
-            residual *= inverse * (-1.0 / n_rows)
-        else:
-            residual *= inverse
-            residual *= -share
+        if share is not None:
             factor = factor * share * n_rows
         self.decoder.backward(for_input=True)
         for_z = self.contiguous(places.for_z)
@@ -138,12 +123,31 @@ class GaussianStep:
         for_z -= squashed
         places.raw[...] = for_z
         self.encoder.backward(for_input=False)
+        loss = self._row(weight, kl) * kl - log_likelihood
+        return log_likelihood - kl, log_likelihood, kl, loss
+
+    def _cells(self, places: _Places, mask, share):
+        """Log-likelihood of the cells; the residual becomes the gradient of their location."""
+        xp, residual = self.xp, places.residual
+        spread = xp.exp(self.log_excess) + self.min_scale
+        inverse = 1.0 / spread
+        residual *= inverse
+        if mask is not None:
+            residual *= mask
+        shared = spread.shape[-1] == 1
+        squares = self._squares(places, share, shared)
+        seen = self._seen(mask, share, shared, residual)
+        log_likelihood = -0.5 * squares - seen * (xp.log(spread[:, 0]) + 0.5 * LOG_2PI)
+        if share is None:
+            residual *= inverse * (-1.0 / residual.shape[1])
+        else:
+            residual *= inverse
+            residual *= -share
         if self.learned:
             # d log_scale / d log_excess of log(exp(log_excess) + min_scale).
             share_of_excess = 1.0 - self.min_scale * inverse[:, 0]
             self.noise_gradient[:, 0] = (seen - squares) * share_of_excess
-        loss = self._row(weight, kl) * kl - log_likelihood
-        return log_likelihood - kl, log_likelihood, kl, loss
+        return log_likelihood[:, 0] if shared else log_likelihood.sum(-1)
 
     def _places(self, n_rows: int, n_columns: int) -> _Places:
         """Views of the buffers of the layers for batches of this many rows."""
