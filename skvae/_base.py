@@ -55,7 +55,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "posterior": [StrOptions(set(POSTERIORS)), Posterior],
         "prior": [StrOptions(set(PRIORS)), Prior],
         "likelihood": [
-            StrOptions(set(LIKELIHOODS) - {"categorical"} | {"auto"}), Likelihood, Columnwise
+            StrOptions(set(LIKELIHOODS) - {"categorical", "ordinal"} | {"auto"}),
+            Likelihood, Columnwise,
         ],
         "network": [StrOptions(set(NETWORKS)), Network],
         "view": [StrOptions(set(VIEWS)), View, None],

@@ -23,6 +23,7 @@ from skvae.likelihoods import (
     Likelihood,
     NegativeBinomial,
     Normal,
+    Ordinal,
     Poisson,
     StudentT,
 )
@@ -42,6 +43,7 @@ SIZES = {
     "count": (1, 1),
     "binary": (1, 1),
     "categorical": (3, 2),
+    "ordinal": (4, 3),
 }
 
 POSTERIORS = {"diagonal": DiagonalNormal(), "deterministic": Deterministic()}
@@ -60,6 +62,7 @@ BLOCK_LIKELIHOODS = {
     "student_t-column": StudentT(scale="column"),
     "bernoulli": Bernoulli(),
     "categorical": Categorical(),
+    "ordinal": Ordinal(),
     "poisson": Poisson(),
     "negative_binomial": NegativeBinomial(),
 }
@@ -108,6 +111,8 @@ PARTS = {name: pair for name, pair in EVERY.items() if pair[0] != "objective"}
 # points that carry its mass.
 _COUNTS = np.arange(400.0)
 _SHARES = np.array([0.2, 0.5, 0.3])
+_EDGES = np.array([-1.0, 0.5, 3.0])
+_LEVELS = np.diff([0.0, *stats.logistic(0.4).cdf(_EDGES), 1.0])
 DENSITIES = {
     "normal": (
         lambda full: D.Normal(full(0.3), full(math.log(0.7))),
@@ -130,6 +135,11 @@ DENSITIES = {
         ),
         stats.rv_discrete(values=(np.arange(3), _SHARES)),
         np.arange(3.0),
+    ),
+    "ordinal": (
+        lambda full: D.Ordinal(full(0.4), torch.tensor([*_EDGES, math.inf]).view(1, 1, 1, 1, -1)),
+        stats.rv_discrete(values=(np.arange(4), _LEVELS)),
+        np.arange(4.0),
     ),
     "poisson": (lambda full: D.Poisson(full(math.log(3.2))), stats.poisson(3.2), _COUNTS),
     "negative_binomial": (
@@ -176,11 +186,11 @@ def random_values(kind, sizes, n_rows, generator):
 
 
 def as_inputs(blocks, values):
-    """What an encoder is shown of the cells: categories become one-hot."""
+    """What an encoder is shown of the cells: categories and levels become one-hot."""
     split = values.split([len(sizes) for _, sizes in blocks], -1)
     parts = []
     for (kind, sizes), cells in zip(blocks, split):
-        if kind == "categorical":
+        if kind in ("categorical", "ordinal"):
             codes = zip(cells.long().unbind(-1), sizes)
             parts += [torch.nn.functional.one_hot(c, size).float() for c, size in codes]
         else:

@@ -168,7 +168,8 @@ def test_masking_a_cell_removes_its_term_and_nothing_else(likelihood):
     n_columns = batch.values.shape[-1]
     assert terms.shape == (2, 3, 6, n_columns)
     assert_allclose(step.log_likelihood.detach(), terms.sum(-1).detach(), rtol=1e-5, atol=1e-5)
-    n_coded = sum(len(sizes) for kind, sizes in blocks_of(likelihood) if kind == "categorical")
+    coded = ("categorical", "ordinal")
+    n_coded = sum(len(sizes) for kind, sizes in blocks_of(likelihood) if kind in coded)
     for column in range(n_columns):
         batch.mask = torch.ones_like(batch.values, dtype=torch.bool)
         batch.mask[:, :, 2, column] = False

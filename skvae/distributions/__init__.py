@@ -6,8 +6,9 @@ an argument.  Arguments are not validated: the networks guarantee them.
 """
 
 from ._base import Distribution
-from .cells import Bernoulli, Blocks, Categorical, NegativeBinomial, Poisson, StudentT
+from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
+from .counts import NegativeBinomial, Poisson
 from .normal import EncodedNormal, Normal
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "NegativeBinomial",
     "Normal",
     "NormalMixture",
+    "Ordinal",
     "Poisson",
     "StandardNormal",
     "StudentT",

@@ -1,4 +1,4 @@
-"""Distributions of cells: heavy tails, categories, counts, and several side by side."""
+"""Distributions of cells: heavy tails, categories, levels, and several kinds side by side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..noise import Noise
 from ._base import Distribution
+from .counts import softplus
 
 
 class StudentT(Distribution):
@@ -51,7 +53,7 @@ class Bernoulli(Distribution):
         return self.logits.sigmoid()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return value * self.logits - _softplus(self.logits)
+        return value * self.logits - softplus(self.logits)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         return (noise.uniform(*self.logits.shape[1:]) < self.mean).to(self.logits.dtype)
@@ -84,68 +86,55 @@ class Categorical(Distribution):
         return torch.minimum(codes, last).to(self.logits.dtype)
 
 
-class Poisson(Distribution):
-    """Counts of mean ``exp(log_rate)``."""
+class Ordinal(Distribution):
+    """Ordered levels 0, 1, ...: between which thresholds a logistic variable falls.
 
-    def __init__(self, log_rate: Tensor):
-        self.log_rate = log_rate
+    Parameters
+    ----------
+    loc : Tensor (members, draws, rows, columns)
+        Location of the logistic variable.
+    thresholds : Tensor (members, 1, 1, columns, levels - 1)
+        In rising order; infinite beyond the levels of a column.
+    """
+
+    def __init__(self, loc: Tensor, thresholds: Tensor):
+        self.loc = loc
+        self.thresholds = thresholds
+
+    @property
+    def exceedance(self) -> Tensor:
+        """Probabilities of more than level 0, 1, ..., ``(..., columns, levels - 1)``."""
+        return (self.loc.unsqueeze(-1) - self.thresholds).sigmoid()
 
     @property
     def mean(self) -> Tensor:
-        return self.log_rate.exp()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
-
-    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
-        return noise.poisson(self.mean)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """Log of 1 + exp(x), by functions whose vectors and remainders round alike."""
-    return x.clamp_min(0.0) + torch.log1p(torch.exp(-x.abs()))
-
-
-def _log_rising(start: Tensor, n: Tensor) -> Tensor:
-    """Log of Gamma(start + n) / Gamma(start), which cancels where ``start`` is large."""
-    large = start > 32.0
-    safe = torch.where(large, start, 32.0)
-    total = safe + n
-    by_stirling = (
-        n * safe.log()
-        + (total - 0.5) * torch.log1p(n / safe)
-        - n
-        - n / (12.0 * safe * total)
-        + (1.0 / safe**3 - 1.0 / total**3) / 360.0
-    )
-    small = torch.where(large, 1.0, start)
-    return torch.where(large, by_stirling, torch.lgamma(small + n) - torch.lgamma(small))
-
-
-class NegativeBinomial(Distribution):
-    """Counts of mean ``exp(log_mean)`` and variance ``mean + mean**2 / total_count``."""
-
-    def __init__(self, log_mean: Tensor, log_total_count: Tensor):
-        self.log_mean = log_mean
-        self.log_total_count = log_total_count
+        return self.exceedance.sum(-1)
 
     @property
-    def mean(self) -> Tensor:
-        return self.log_mean.exp()
+    def probs(self) -> Tensor:
+        """Probabilities of each level, ``(..., columns, levels)``."""
+        at_least = functional.pad(self.exceedance, (1, 0), value=1.0)
+        return at_least - functional.pad(at_least[..., 1:], (0, 1))
+
+    @property
+    def point(self) -> Tensor:
+        # The median: it uses the order, and unlike the mode it can name a narrow level.
+        return (self.loc.unsqueeze(-1) > self.thresholds).sum(-1).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        total = self.log_total_count.exp()
-        log_ratio = self.log_mean - self.log_total_count
-        return (
-            _log_rising(total, value)
-            - torch.lgamma(value + 1)
-            + value * log_ratio
-            - (total + value) * _softplus(log_ratio)
-        )
+        code = value.long().unsqueeze(-1)
+        n_edges = self.thresholds.shape[-1] + 2
+        edges = functional.pad(self.thresholds, (0, 1), value=math.inf)
+        edges = functional.pad(edges, (1, 0), value=-math.inf)
+        edges = edges.expand(*code.shape[:-1], n_edges)
+        lower, upper = (edges.gather(-1, place).squeeze(-1) for place in (code, code + 1))
+        # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)), which cancels in neither tail.
+        within = (-torch.expm1(lower - upper)).log()
+        return within - softplus(self.loc - upper) - softplus(lower - self.loc)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
-        total = self.log_total_count.exp().expand(self.log_mean.shape).contiguous()
-        return noise.poisson(noise.gamma(total) * (self.log_mean - self.log_total_count).exp())
+        uniform = noise.uniform(*self.loc.shape[1:], 1)
+        return (uniform < self.exceedance).sum(-1).to(self.loc.dtype)
 
 
 class Blocks(Distribution):

@@ -22,7 +22,7 @@ from .folds import cell_folds
 from .layout import Layout
 from .network import ACTIVATIONS, ConditionalNetwork
 
-NUMERIC_LIKELIHOODS = set(LIKELIHOODS) - {"categorical"}
+NUMERIC_LIKELIHOODS = set(LIKELIHOODS) - {"categorical", "ordinal"}
 # A noise that starts small draws the first steps to the few columns that others determine.
 INITIAL_SCALE = 0.7
 # From so many rows on a batch grows with them, lest an epoch take ever more steps.

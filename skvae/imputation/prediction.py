@@ -82,6 +82,15 @@ def _(distribution: D.Categorical):
 
 
 @moments.register
+def _(distribution: D.Ordinal):
+    # As for categories, so that levels can be filled in and drawn in the same way.
+    probs = distribution.probs
+    sizes = torch.isfinite(distribution.thresholds[0, 0, 0]).sum(-1) + 1
+    flat = torch.cat([p[..., :size] for p, size in zip(probs.unbind(-2), sizes)], -1)
+    return flat, torch.zeros_like(flat)
+
+
+@moments.register
 def _(distribution: D.Blocks):
     means, variances = zip(*map(moments, distribution.parts))
     return torch.cat(means, -1), torch.cat(variances, -1)

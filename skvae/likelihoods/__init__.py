@@ -7,7 +7,8 @@ A likelihood models the columns of one kind; ``Columnwise`` puts one per kind si
 from ._base import Likelihood
 from .columnwise import LIKELIHOODS, Columnwise
 from .continuous import Normal, StudentT
-from .discrete import Bernoulli, Categorical, NegativeBinomial, Poisson
+from .counts import NegativeBinomial, Poisson
+from .discrete import Bernoulli, Categorical, Ordinal
 
 __all__ = [
     "LIKELIHOODS",
@@ -17,6 +18,7 @@ __all__ = [
     "Likelihood",
     "NegativeBinomial",
     "Normal",
+    "Ordinal",
     "Poisson",
     "StudentT",
 ]

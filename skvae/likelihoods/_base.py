@@ -34,16 +34,30 @@ class Likelihood(Component):
         """How many columns have the decoder's output as their location, unchanged."""
         return 0
 
+    @property
+    def n_expanded(self) -> int:
+        """How many numbers of a row have the means that training starts at."""
+        return self.n_parameters
+
     def expand(self, values: Tensor) -> Tensor:
-        """Cells ``(rows, columns)`` as ``(rows, n_parameters)``: categories become one-hot."""
+        """Cells ``(rows, columns)`` as ``(rows, n_expanded)``: categories become one-hot."""
         return values
 
     def repeat(self, columns: Tensor) -> Tensor:
-        """Repeat what holds per column for each parameter of that column."""
+        """Repeat what holds per column for each number that ``expand`` makes of its cells."""
         return columns
 
     def start(self, mean: Tensor) -> Tensor:
-        """Decoder output that gives every row this mean ``(n_parameters,)`` of its cells."""
+        """Decoder output that gives every row these means of what ``expand`` gives.
+
+        Parameters
+        ----------
+        mean : Tensor (members, n_expanded) or (n_expanded,)
+
+        Returns
+        -------
+        Tensor (members, n_parameters) or (n_parameters,)
+        """
         return mean
 
     @property

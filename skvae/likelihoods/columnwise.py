@@ -14,13 +14,15 @@ from .._shorthand import expand_shorthands, outer_first
 from ..noise import Noise
 from ._base import Likelihood
 from .continuous import Normal, StudentT
-from .discrete import Bernoulli, Categorical, NegativeBinomial, Poisson
+from .counts import NegativeBinomial, Poisson
+from .discrete import Bernoulli, Categorical, Ordinal
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "normal": Normal,
     "student_t": StudentT,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "ordinal": Ordinal,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
 }
@@ -31,7 +33,7 @@ class Columnwise(Component):
 
     Parameters
     ----------
-    continuous, count, binary, categorical : str or Likelihood
+    continuous, count, binary, categorical, ordinal : str or Likelihood
         The likelihood of the columns of that kind.
 
     Examples
@@ -43,7 +45,7 @@ class Columnwise(Component):
 
     _parameter_constraints = {
         kind: [StrOptions({n for n, c in LIKELIHOODS.items() if c.kind == kind}), Likelihood]
-        for kind in ("continuous", "count", "binary", "categorical")
+        for kind in ("continuous", "count", "binary", "categorical", "ordinal")
     }
 
     def __init__(
@@ -52,12 +54,14 @@ class Columnwise(Component):
         count="negative_binomial",
         binary="bernoulli",
         categorical="categorical",
+        ordinal="ordinal",
     ):
         super().__init__()
         self.continuous = continuous
         self.count = count
         self.binary = binary
         self.categorical = categorical
+        self.ordinal = ordinal
 
     @classmethod
     def of(cls, likelihood: Likelihood | Columnwise) -> Columnwise:
@@ -122,23 +126,28 @@ class Columnwise(Component):
         return distributions.Blocks([p(s) for p, s in zip(parts, split)], self.widths)
 
     @property
+    def n_expanded(self) -> int:
+        """How many numbers of a row have the means that training starts at."""
+        return sum(part.n_expanded for part in self.parts)
+
+    @property
     def n_locations(self) -> int:
         """How many leading columns have the decoder's output as their location."""
         return self.parts[0].n_locations
 
     def expand(self, values: Tensor) -> Tensor:
-        """Cells as one number per parameter, kind by kind."""
+        """Cells as the numbers whose means training starts at, kind by kind."""
         columns = values.split(self.widths, -1)
         return torch.cat([part.expand(v) for part, v in zip(self.parts, columns)], -1)
 
     def repeat(self, columns: Tensor) -> Tensor:
-        """Repeat what holds per column for each of its parameters, kind by kind."""
+        """Repeat what holds per column for each of these numbers, kind by kind."""
         split = columns.split(self.widths, -1)
         return torch.cat([part.repeat(c) for part, c in zip(self.parts, split)], -1)
 
     def start(self, mean: Tensor) -> Tensor:
         """Decoder output that gives every row the mean of the observed cells."""
-        widths = [part.n_parameters for part in self.parts]
+        widths = [part.n_expanded for part in self.parts]
         return torch.cat([p.start(m) for p, m in zip(self.parts, mean.split(widths, -1))], -1)
 
     @property

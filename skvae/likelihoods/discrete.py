@@ -1,4 +1,4 @@
-"""Likelihoods of binary, categorical and count columns."""
+"""Likelihoods of binary, categorical and ordinal columns."""
 
 from __future__ import annotations
 
@@ -86,58 +86,80 @@ class Categorical(Likelihood):
         return distributions.Categorical(logits.masked_fill(self.padding[0], -math.inf))
 
 
-class _Count(Likelihood):
-    kind = "count"
-
-    def start(self, mean: Tensor) -> Tensor:
-        """Logarithm of the mean."""
-        return mean.clamp_min(1e-4).log()
+# Thresholds nearer than this round to one another.
+SMALLEST_STEP = 1e-3
 
 
-class Poisson(_Count):
-    """Counts whose variance equals their mean.
+class Ordinal(Likelihood):
+    """Levels in an order: where in a row of thresholds does the decoder's number fall.
 
-    Examples
-    --------
-    >>> from skvae.likelihoods import Poisson
-    >>> Poisson()
-    Poisson()
-    """
-
-    def forward(self, parameters: Tensor) -> distributions.Poisson:
-        """Give a Poisson per cell."""
-        return distributions.Poisson(_bounded_log(parameters))
-
-
-class NegativeBinomial(_Count):
-    """Counts with more variance than their mean; one learned dispersion per column.
+    The cumulative logit model with one location per cell and the thresholds of each column
+    learned.  Beside a softmax it has one output per column instead of one per level, and
+    levels next to one another share what they teach.
 
     Examples
     --------
-    >>> from skvae.likelihoods import NegativeBinomial
-    >>> NegativeBinomial()
-    NegativeBinomial()
+    >>> from skvae.likelihoods import Ordinal
+    >>> Ordinal()
+    Ordinal()
 
     References
     ----------
-    Lopez et al., Deep generative modeling for single-cell transcriptomics, 2018.
+    McCullagh, Regression Models for Ordinal Data, 1980.
     """
 
-    def build(self, shapes: Shapes, noise: Noise) -> NegativeBinomial:
-        """Create the log of ``total_count``, the inverse dispersion, per column."""
+    kind = "ordinal"
+
+    def build(self, shapes: Shapes, noise: Noise) -> Ordinal:
+        """Create the thresholds: the first of each column, and the logarithms of the steps."""
         super().build(shapes, noise)
-        shape = (1, 1, len(self.sizes))
-        self.log_total_count = self.weight(
-            noise, lambda g: torch.zeros(shape, device=noise.device)
-        )
+        width = max(*self.sizes, 2) - 1
+        place = torch.arange(width, device=noise.device)
+        sizes = torch.tensor(self.sizes, device=noise.device)[:, None]
+        padding = place >= sizes - 1
+        self.register_buffer("padding", padding.expand(noise.n_members, 1, -1, -1))
+        blank = torch.zeros(1, len(self.sizes), width, device=noise.device)
+        self.first_and_log_steps = self.weight(noise, lambda g: blank)
+        exceedance = torch.cat([1.0 - torch.arange(1, n) / n for n in self.sizes])
+        self.start(exceedance.to(noise.device))
         return self
 
-    def forward(self, parameters: Tensor) -> distributions.NegativeBinomial:
-        """Give a negative binomial per cell."""
-        total = self.log_total_count.clamp(-10.0, 15.0)
-        return distributions.NegativeBinomial(_bounded_log(parameters), total)
+    @property
+    def n_expanded(self) -> int:
+        """One number for each level of a column but the last."""
+        return sum(self.sizes) - len(self.sizes)
 
+    def expand(self, values: Tensor) -> Tensor:
+        """Whether a cell exceeds each level but the last, for all columns side by side."""
+        columns = zip(values.unbind(-1), self.sizes)
+        exceeds = [
+            codes.unsqueeze(-1) > torch.arange(size - 1, device=values.device)
+            for codes, size in columns
+        ]
+        return torch.cat(exceeds, -1).to(values.dtype)
 
-def _bounded_log(log_mean: Tensor) -> Tensor:
-    # exp(60) is far beyond any count and far below what overflows float32.
-    return log_mean.clamp_max(60.0)
+    def repeat(self, columns: Tensor) -> Tensor:
+        """Repeat each column once per level but the last."""
+        times = torch.tensor(self.sizes, device=columns.device) - 1
+        return columns.repeat_interleave(times, -1)
+
+    @torch.no_grad()
+    def start(self, mean: Tensor) -> Tensor:
+        """Put the thresholds where the levels have their shares at a location of 0."""
+        at = torch.full((*mean.shape[:-1], *self.padding.shape[2:]), 0.5).to(mean)
+        parts = mean.split([size - 1 for size in self.sizes], -1)
+        for column, part in enumerate(parts):
+            at[..., column, : part.shape[-1]] = part
+        thresholds = -at.clamp(1e-3, 1 - 1e-3).logit()
+        steps = (thresholds.diff(dim=-1) - SMALLEST_STEP).clamp_min(SMALLEST_STEP)
+        start = torch.cat([thresholds[..., :1], steps.log()], -1).unsqueeze(-3)
+        self.first_and_log_steps.copy_(start)
+        return torch.zeros_like(at[..., 0])
+
+    def forward(self, parameters: Tensor) -> distributions.Ordinal:
+        """Give ordered levels per cell."""
+        first, log_steps = self.first_and_log_steps.tensor_split([1], -1)
+        steps = log_steps.clamp_max(10.0).exp() + SMALLEST_STEP
+        thresholds = torch.cat([first, steps], -1).cumsum(-1)
+        thresholds = thresholds.masked_fill(self.padding, math.inf)
+        return distributions.Ordinal(parameters, thresholds.unsqueeze(1))

@@ -39,7 +39,7 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     if same:
         starts = starts * n_members
     stacked = [torch.stack(parts) for parts in zip(*starts)]
-    loadings, matrix, offset, log_scale, centre, scale, shared = stacked
+    loadings, matrix, offset, log_scale, means, scale, shared = stacked
     linear = vae.posterior.start(matrix, offset, log_scale)
     linear_path = linear is not None and vae.network.has_linear_path
     if linear_path:
@@ -47,7 +47,7 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
         vae.likelihood.start_scale(scale, shared)
     else:
         vae.likelihood.start_scale(None, shared)
-    vae.network.start_offset(centre)
+    vae.network.start_offset(vae.likelihood.start(means))
 
 
 def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tensor, ...]:
@@ -56,7 +56,7 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     values = batch.values[0, 0]
     mask = None if batch.mask is None else batch.mask[0, 0]
     weights = None if batch.weights is None else batch.weights[0]
-    centre = vae.likelihood.start(_cell_means(vae.likelihood, values, mask, weights))
+    means = _cell_means(vae.likelihood, values, mask, weights)
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
         model, shared = _linear_model(vae, rows, index, (values, mask, weights), cache)
@@ -66,13 +66,13 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     def tensor(array) -> Tensor:
         return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
 
-    loadings = torch.zeros(vae.n_latents, len(centre), device=device)
+    loadings = torch.zeros(vae.n_latents, vae.likelihood.n_parameters, device=device)
     loadings[:, :n_locations] = tensor(model.loadings.T)
     inputs = torch.zeros(vae.n_inputs, vae.n_latents, device=device)
     inputs[:n_locations] = tensor(matrix)
     scale = tensor(np.sqrt(model.variance))
     return (
-        loadings, inputs, tensor(offset), tensor(log_scale), centre, scale,
+        loadings, inputs, tensor(offset), tensor(log_scale), means, scale,
         torch.tensor(shared, device=device),
     )  # fmt: skip
 
