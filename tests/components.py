@@ -26,6 +26,8 @@ from skvae.likelihoods import (
     Ordinal,
     Poisson,
     StudentT,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
 )
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
@@ -65,6 +67,8 @@ BLOCK_LIKELIHOODS = {
     "ordinal": Ordinal(),
     "poisson": Poisson(),
     "negative_binomial": NegativeBinomial(),
+    "zero_inflated_poisson": ZeroInflatedPoisson(),
+    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial(),
 }
 LIKELIHOODS = BLOCK_LIKELIHOODS | {
     "columnwise": Columnwise(),
@@ -113,6 +117,14 @@ _COUNTS = np.arange(400.0)
 _SHARES = np.array([0.2, 0.5, 0.3])
 _EDGES = np.array([-1.0, 0.5, 3.0])
 _LEVELS = np.diff([0.0, *stats.logistic(0.4).cdf(_EDGES), 1.0])
+
+
+def _with_zeros(counts, share):
+    mass = (1 - share) * counts.pmf(_COUNTS)
+    mass[0] += share
+    return stats.rv_discrete(values=(_COUNTS, mass))
+
+
 DENSITIES = {
     "normal": (
         lambda full: D.Normal(full(0.3), full(math.log(0.7))),
@@ -145,6 +157,18 @@ DENSITIES = {
     "negative_binomial": (
         lambda full: D.NegativeBinomial(full(math.log(3.0)), full(math.log(2.0))),
         stats.nbinom(2.0, 2.0 / 5.0),
+        _COUNTS,
+    ),
+    "zero_inflated_poisson": (
+        lambda full: D.ZeroInflated(D.Poisson(full(math.log(3.2))), full(-0.7)),
+        _with_zeros(stats.poisson(3.2), special.expit(-0.7)),
+        _COUNTS,
+    ),
+    "zero_inflated_negative_binomial": (
+        lambda full: D.ZeroInflated(
+            D.NegativeBinomial(full(math.log(3.0)), full(math.log(2.0))), full(0.5)
+        ),
+        _with_zeros(stats.nbinom(2.0, 2.0 / 5.0), special.expit(0.5)),
         _COUNTS,
     ),
 }

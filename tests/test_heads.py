@@ -6,11 +6,18 @@ import torch
 from components import SEEDS, random_values, tiny_vae
 from numpy.testing import assert_allclose
 from scipy import special
+from sklearn.base import clone
 
+from skvae import VAETransformer
 from skvae import distributions as D
 from skvae._component import Shapes
 from skvae.imputation.prediction import moments
-from skvae.likelihoods import Columnwise, Ordinal
+from skvae.likelihoods import (
+    Columnwise,
+    Ordinal,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+)
 from skvae.noise import Noise
 from skvae.objectives import ELBO
 from skvae.training import Rows, Settings, start_at_linear_model, train
@@ -140,3 +147,77 @@ def test_moments_of_levels_are_their_probabilities():
         for level in range(size)
     ]
     assert_allclose(mean.detach(), torch.stack(by_hand, -1).detach(), atol=1e-6)
+
+
+# ------------------------------------------------------------------------ counts with more zeros
+
+INFLATED = [ZeroInflatedPoisson(), ZeroInflatedNegativeBinomial()]
+
+
+@pytest.mark.parametrize("likelihood", INFLATED, ids=repr)
+def test_inflated_counts_are_a_mixture_whatever_the_odds(likelihood):
+    part = clone(likelihood).build(Shapes(1, 2, (("count", (1,)),)), Noise([3])).double()
+    logits = torch.linspace(-200.0, 200.0, 11).double()
+    parameters = torch.stack([torch.full_like(logits, 4.0), logits], -1).view(1, 1, 11, 2)
+    distribution = part(parameters)
+    base, share = distribution.base, special.expit(logits.numpy())
+    for count in (0.0, 1.0, 60.0, 1000.0):
+        value = torch.full((1, 1, 11, 1), count).double()
+        counted = base.log_prob(value).detach().numpy().ravel()
+        with np.errstate(divide="ignore"):
+            expected = special.log_expit(-logits.numpy()) + counted
+            if count == 0:
+                expected = np.logaddexp(np.log(share), expected)
+        assert_allclose(distribution.log_prob(value).detach().ravel(), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", INFLATED, ids=repr)
+def test_training_of_inflated_counts_starts_at_their_mean_and_zeros(likelihood):
+    rng = np.random.default_rng(0)
+    n = 20_000
+    shares, means = np.array([0.0, 0.3, 0.8, 0.0]), np.array([4.0, 4.0, 6.0, 0.02])
+    rates = means * rng.exponential(size=(n, 4)) if "Negative" in repr(likelihood) else means
+    X = rng.poisson(rates, (n, 4)) * (rng.uniform(size=(n, 4)) >= shares)
+    values = torch.as_tensor(X, dtype=torch.float32)
+    vae = tiny_vae(blocks=(("count", (1,) * 4),), likelihood=likelihood)
+    index = torch.arange(n).expand(2, -1)
+    start_at_linear_model(vae, Rows(values, values, None, None), index)
+    with torch.no_grad():
+        start = vae.likelihood(vae.network.decoder.bias_1[..., :8].unsqueeze(1))
+        mean, inflated = start.mean[:, 0, 0], start.logits.sigmoid()[:, 0, 0]
+        zeros = start.log_prob(torch.zeros(1, 1, 1, 4)).exp()[:, 0, 0]
+    for member in range(2):
+        assert_allclose(mean[member], X.mean(0), rtol=1e-4)
+        assert_allclose(zeros[member], (X == 0).mean(0), atol=0.015)
+    assert_allclose(inflated[:, 2], 0.8, atol=0.02)
+
+
+@pytest.mark.parametrize("likelihood", INFLATED, ids=repr)
+def test_moments_of_inflated_counts_are_those_of_their_draws(likelihood):
+    part = clone(likelihood).build(Shapes(2, 2, (("count", (1, 1)),)), Noise([3]))
+    parameters = torch.tensor([1.0, -0.5, 2.0, 1.0]).expand(1, 1, 200_000, 4)
+    with torch.no_grad():
+        distribution = part(parameters)
+        draws = distribution.sample(Noise([0]))[0, 0].double()
+    mean, variance = (m.detach()[0, 0, 0] for m in moments(distribution))
+    error = (draws.var(0) / len(draws)).sqrt()
+    assert (abs(draws.mean(0) - mean) < 4 * error).all()
+    squares = (draws - mean).square()
+    assert (abs(squares.mean(0) - variance) < 4 * squares.std(0) / len(draws) ** 0.5).all()
+    assert torch.equal(distribution.point, distribution.mean)
+
+
+def test_zeros_beyond_a_poisson_are_found_and_score_better():
+    rng = np.random.default_rng(0)
+    X = rng.poisson(np.exp(2.0 + 0.5 * rng.normal(size=(600, 1))), (600, 6)).astype(float)
+    X *= rng.uniform(size=X.shape) >= 0.4
+    train, test = X[:450], X[450:]
+    settings = {"max_iter": 30, "hidden_layer_sizes": (16,), "random_state": 0}
+    scores = {}
+    for name in ("poisson", "zero_inflated_poisson"):
+        vae = VAETransformer(1, likelihood=name, **settings).fit(train)
+        scores[name] = vae.score(test)
+        draws = vae.sample(2000)
+        assert (draws == np.round(draws)).all() and (draws >= 0).all()
+    assert (draws == 0).mean() == pytest.approx((X == 0).mean(), abs=0.05)
+    assert scores["zero_inflated_poisson"] > scores["poisson"] + 5

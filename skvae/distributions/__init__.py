@@ -8,7 +8,7 @@ an argument.  Arguments are not validated: the networks guarantee them.
 from ._base import Distribution
 from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
-from .counts import NegativeBinomial, Poisson
+from .counts import NegativeBinomial, Poisson, ZeroInflated
 from .normal import EncodedNormal, Normal
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "Poisson",
     "StandardNormal",
     "StudentT",
+    "ZeroInflated",
 ]

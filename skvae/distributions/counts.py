@@ -71,3 +71,25 @@ class NegativeBinomial(Distribution):
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         total = self.log_total_count.exp().expand(self.log_mean.shape).contiguous()
         return noise.poisson(noise.gamma(total) * (self.log_mean - self.log_total_count).exp())
+
+
+class ZeroInflated(Distribution):
+    """Counts of ``base``, or 0 with the probability that ``logits`` give beforehand."""
+
+    def __init__(self, base: Distribution, logits: Tensor):
+        self.base = base
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        return (-self.logits).sigmoid() * self.base.mean
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        counted = self.base.log_prob(value)
+        either = softplus(counted - self.logits) - softplus(-self.logits)
+        return torch.where(value == 0, either, counted - softplus(self.logits))
+
+    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
+        counts = self.base.sample(noise)
+        zero = noise.uniform(*counts.shape[1:]) < self.logits.sigmoid()
+        return counts.masked_fill(zero, 0.0)

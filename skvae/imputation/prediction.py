@@ -74,6 +74,13 @@ def _(distribution: D.NegativeBinomial):
 
 
 @moments.register
+def _(distribution: D.ZeroInflated):
+    mean, variance = moments(distribution.base)
+    zero = distribution.logits.sigmoid()
+    return distribution.mean, (1.0 - zero) * (variance + zero * mean.square())
+
+
+@moments.register
 def _(distribution: D.Categorical):
     probs = distribution.probs
     real = torch.isfinite(distribution.logits[0, 0, 0])

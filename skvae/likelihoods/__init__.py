@@ -7,7 +7,12 @@ A likelihood models the columns of one kind; ``Columnwise`` puts one per kind si
 from ._base import Likelihood
 from .columnwise import LIKELIHOODS, Columnwise
 from .continuous import Normal, StudentT
-from .counts import NegativeBinomial, Poisson
+from .counts import (
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+)
 from .discrete import Bernoulli, Categorical, Ordinal
 
 __all__ = [
@@ -21,4 +26,6 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "StudentT",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
 ]

@@ -14,7 +14,12 @@ from .._shorthand import expand_shorthands, outer_first
 from ..noise import Noise
 from ._base import Likelihood
 from .continuous import Normal, StudentT
-from .counts import NegativeBinomial, Poisson
+from .counts import (
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+)
 from .discrete import Bernoulli, Categorical, Ordinal
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
@@ -25,6 +30,8 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "ordinal": Ordinal,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
+    "zero_inflated_poisson": ZeroInflatedPoisson,
+    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial,
 }
 
 

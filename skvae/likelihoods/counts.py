@@ -18,6 +18,13 @@ class _Count(Likelihood):
         """Logarithm of the mean."""
         return mean.clamp_min(1e-4).log()
 
+    def forward(self, parameters: Tensor) -> distributions.Distribution:
+        """Give counts per cell."""
+        return self._counts(parameters)
+
+    def _counts(self, log_mean: Tensor) -> distributions.Distribution:
+        raise NotImplementedError
+
 
 class Poisson(_Count):
     """Counts whose variance equals their mean.
@@ -29,9 +36,8 @@ class Poisson(_Count):
     Poisson()
     """
 
-    def forward(self, parameters: Tensor) -> distributions.Poisson:
-        """Give a Poisson per cell."""
-        return distributions.Poisson(_bounded_log(parameters))
+    def _counts(self, log_mean: Tensor) -> distributions.Distribution:
+        return distributions.Poisson(_bounded_log(log_mean))
 
 
 class NegativeBinomial(_Count):
@@ -57,10 +63,82 @@ class NegativeBinomial(_Count):
         )
         return self
 
-    def forward(self, parameters: Tensor) -> distributions.NegativeBinomial:
-        """Give a negative binomial per cell."""
+    def _counts(self, log_mean: Tensor) -> distributions.Distribution:
         total = self.log_total_count.clamp(-10.0, 15.0)
-        return distributions.NegativeBinomial(_bounded_log(parameters), total)
+        return distributions.NegativeBinomial(_bounded_log(log_mean), total)
+
+
+class _ZeroInflated(_Count):
+    # The decoder gives two numbers per cell: the logarithm of the mean of what is counted, and
+    # the log-odds that nothing is.
+
+    @property
+    def n_parameters(self) -> int:
+        """Two numbers per column."""
+        return 2 * len(self.sizes)
+
+    def expand(self, values: Tensor) -> Tensor:
+        """Each cell, and whether it is 0."""
+        return torch.stack([values, (values == 0).to(values.dtype)], -1).flatten(-2)
+
+    def repeat(self, columns: Tensor) -> Tensor:
+        """Repeat each column twice."""
+        return columns.repeat_interleave(2, -1)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Explain the mean and the share of zeros."""
+        mean, zeros = mean.unflatten(-1, (1, 1, -1, 2)).unbind(-1)
+        inflated = torch.zeros_like(mean)
+        # More zeros set beforehand leave a larger mean and fewer zeros to what is counted.
+        for _ in range(10):
+            log_mean = super().start(mean / (1 - inflated))
+            counted = self._counts(log_mean).log_prob(torch.zeros_like(mean)).exp()
+            inflated = ((zeros - counted) / (1 - counted).clamp_min(1e-6)).clamp(0.01, 0.95)
+        log_mean = super().start(mean / (1 - inflated))
+        pair = torch.stack([log_mean.expand_as(inflated), inflated.logit()], -1)
+        return pair.flatten(-2)[:, 0, 0]
+
+    def forward(self, parameters: Tensor) -> distributions.Distribution:
+        """Give counts with zeros of their own per cell."""
+        log_mean, logits = parameters.unflatten(-1, (-1, 2)).unbind(-1)
+        return distributions.ZeroInflated(self._counts(log_mean), logits)
+
+
+class ZeroInflatedPoisson(_ZeroInflated, Poisson):
+    """Counts of a Poisson, or 0 with a probability of its own.
+
+    The decoder gives that probability per cell: how often a gene is missed depends on the
+    cell that it is looked for in, as well as on the gene.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import ZeroInflatedPoisson
+    >>> ZeroInflatedPoisson()
+    ZeroInflatedPoisson()
+
+    References
+    ----------
+    Lambert, Zero-Inflated Poisson Regression, With an Application to Defects in
+    Manufacturing, 1992.
+    """
+
+
+class ZeroInflatedNegativeBinomial(_ZeroInflated, NegativeBinomial):
+    """Counts of a negative binomial, or 0 with a probability of its own.
+
+    The decoder gives that probability per cell of the table, as in scVI; the dispersion is
+    one number per column.
+
+    Examples
+    --------
+    >>> from skvae.likelihoods import ZeroInflatedNegativeBinomial
+    >>> ZeroInflatedNegativeBinomial()
+    ZeroInflatedNegativeBinomial()
+
+    References
+    ----------
+    Lopez et al., Deep generative modeling for single-cell transcriptomics, 2018.
+    """
 
 
 def _bounded_log(log_mean: Tensor) -> Tensor:
