@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import ks_2samp
+from scipy.stats.contingency import association
 
 from skvae.metrics import (
     closest_record,
@@ -110,6 +111,22 @@ def test_trends_of_numbers_are_differences_of_correlations(correlation):
     assert scores.equals(scores.T)
 
 
+def test_cramers_v_is_that_of_scipy(real):
+    counts = pd.crosstab(real["shape"].fillna("-"), real["grade"].astype(object).fillna("-"))
+    expected = association(counts, method="cramer")
+    assert pair_trends(real, real).strength.loc["shape", "grade"] == pytest.approx(expected)
+
+
+def test_what_is_lost_in_the_synthetic_table_counts():
+    """A column that has collapsed must not be passed over."""
+    real = mixed(300, 0)
+    trends = pair_trends(real, real.assign(price=1.0))
+    assert trends.scores.loc["size", "price"] == 1 - trends.strength.loc["size", "price"] / 2
+    scores = column_shapes(real, real.assign(price=np.nan)).scores
+    assert scores["price"] == 0 and scores.drop("price").eq(1).all()
+    assert np.isnan(column_shapes(real.assign(price=np.nan), real).scores["price"])
+
+
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
 def test_trends_of_mixed_pairs_are_those_of_bins_of_the_real_table(strategy):
     a, b = mixed(300, 0), mixed(300, 1)
@@ -193,6 +210,7 @@ def test_tables_of_unequal_sizes_are_compared_at_equal_ones():
     found = closest_record(X[:600], X[600:700], X[700:], random_state=0)
     assert found.share == pytest.approx(0.5, abs=0.1)
     assert found == closest_record(X[:600], X[600:700], X[700:], random_state=0)
+    assert closest_record(X[:600], X[600:700], X[:600]).copies == 1
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -214,6 +232,14 @@ def test_equal_rows_are_not_told_apart_by_their_twins():
     b = pd.DataFrame({"x": [True] * 180 + [False] * 20})
     assert two_sample_auc(a, a, random_state=0) == 0.5
     assert two_sample_auc(a, b, random_state=0) == pytest.approx(0.7, abs=0.02)
+
+
+def test_many_levels_by_many_levels_fit_into_memory():
+    rng = np.random.default_rng(0)
+    levels = np.arange(60_000)
+    table = pd.DataFrame({c: pd.Categorical(rng.permutation(levels)) for c in "ab"})
+    trends = pair_trends(table, table)
+    assert trends.mean == 1 and trends.strength.loc["a", "b"] == pytest.approx(1)
 
 
 def test_many_levels_are_no_obstacle():
@@ -319,6 +345,11 @@ BAD = {
     "correlation": (lambda: pair_trends(A, A, correlation="kendall"), "correlation should be"),
     "strategy": (lambda: pair_trends(A, A, strategy="kmeans"), "strategy should be one of"),
     "bins": (lambda: pair_trends(A, A, n_bins=0), "n_bins should be"),
+    "infinite": (lambda: quality(A, A.assign(price=np.inf)), "infinity .* column 'price'"),
+    "one class in the test": (
+        lambda: train_on_synthetic(A, A, A[A["large"]], "large"),
+        "both values of 'large'",
+    ),
     "splits": (lambda: two_sample_auc(A, A, n_splits=50), "n_splits .* 20, got 50"),
 }
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..table.frames import Table, open_table
+from ..table.refusals import refuse_infinite
 
 
 class Column(NamedTuple):
@@ -56,7 +57,8 @@ def read_columns(who: str, **tables) -> list[Column]:
     Raises
     ------
     ValueError
-        If a table has no rows or other columns, or holds text where another holds numbers.
+        If a table has no rows or other columns, holds text where another holds numbers, or an
+        infinite cell.
     """
     opened = {name: open_table(X) for name, X in tables.items()}
     for name, table in opened.items():
@@ -91,10 +93,12 @@ def _order(who, first, reference: Table, name, table: Table) -> list[int]:
 
 
 def _read(table: Table) -> list[_Cells]:
-    found = []
+    found: list[_Cells] = []
     for panel in table.panels():
         for form, values in zip(panel.forms, panel.matrix.T):
             values = np.asarray(values, dtype=np.float64)
+            if np.isinf(values).any():
+                refuse_infinite(table.names[len(found)])
             levels = panel.labels
             if form.role == "boolean":
                 levels = [False, True]
@@ -134,7 +138,7 @@ def _as_levels(part: _Cells) -> tuple[np.ndarray, list]:
 
 
 def _is_text(levels: list) -> bool:
-    return isinstance(levels[0], str)
+    return any(isinstance(level, str) for level in levels)
 
 
 def seed_of(random_state) -> int:

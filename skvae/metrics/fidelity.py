@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from scipy.stats.contingency import association
 
 from .columns import Column, read_columns
 
@@ -19,8 +18,8 @@ class ColumnShapes(NamedTuple):
     Attributes
     ----------
     scores : pandas.Series of shape (n_columns,)
-        1 for columns of the same distribution, 0 for disjoint ones; NaN where a table has no
-        observed cell.
+        1 for columns of the same distribution, 0 for disjoint ones; NaN where the real table
+        has no observed cell.
     mean : float
         Mean of the scores.
     """
@@ -36,7 +35,7 @@ class PairTrends(NamedTuple):
     ----------
     scores : pandas.DataFrame of shape (n_columns, n_columns)
         1 for the same dependence, down to 0; NaN on the diagonal, and where a correlation is
-        undefined.
+        undefined in the real table.
     strength : pandas.DataFrame of shape (n_columns, n_columns)
         How strong the dependence is in the real table: absolute correlation of two numbers,
         Cramer's V of other pairs.
@@ -60,7 +59,7 @@ def column_shapes(real, synthetic) -> ColumnShapes:
 
     for numbers and dates (the Kolmogorov-Smirnov statistic of the empirical distribution
     functions) and for booleans and categories (the total variation distance of the shares).
-    Missing cells are left out.
+    Missing cells are left out: whether as many are missing shows in `two_sample_auc`.
 
     Parameters
     ----------
@@ -75,7 +74,8 @@ def column_shapes(real, synthetic) -> ColumnShapes:
     Notes
     -----
     The definition is that of "Column Shapes" in the quality report of SDMetrics (DataCebo,
-    2022), so that figures can be compared.
+    2022), so that figures can be compared. A column that is missing everywhere in the
+    synthetic table alone scores 0 here and is passed over there.
 
     Examples
     --------
@@ -140,9 +140,11 @@ def pair_trends(
     -----
     The definition is that of "Column Pair Trends" in the quality report of SDMetrics 0.32
     (DataCebo), thresholds included: without them independent columns, which any method gets
-    right, carry most of the mean. One thing differs: that report cuts the synthetic numbers
-    into bins of the synthetic range, here bins are those of the real table for both, as in
-    SDMetrics' own ContingencySimilarity.
+    right, carry most of the mean. Two things differ. That report cuts the synthetic numbers
+    into bins of the synthetic range, so that one outlier spoils every mixed pair of its column;
+    here bins are those of the real table for both, as in SDMetrics' ContingencySimilarity. And
+    it passes over a column that is constant in the synthetic table; here the correlations of
+    such a column are 0.
 
     Examples
     --------
@@ -168,7 +170,8 @@ def pair_trends(
     for i, j in combinations(range(len(columns)), 2):
         if columns[i].is_number and columns[j].is_number:
             rho, other = _correlations(columns[i], columns[j], correlation)
-            score, strong, least = 1 - abs(rho - other) / 2, abs(rho), min_correlation
+            score = 1 - abs(rho - np.nan_to_num(other)) / 2
+            strong, least = abs(rho), min_correlation
         else:
             score, strong = _contingency(codes[i], codes[j])
             least = min_association
@@ -225,7 +228,7 @@ def combine(shapes: ColumnShapes, trends: PairTrends) -> float:
 def _shape(column: Column) -> float:
     real, synthetic = (cells[~np.isnan(cells)] for cells in column.cells)
     if not len(real) or not len(synthetic):
-        return np.nan
+        return 0.0 if len(real) else np.nan
     if column.is_number:
         places = np.concatenate([real, synthetic])
         below = [
@@ -281,22 +284,21 @@ def _contingency(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[float, float
     """One less the total variation distance, and Cramer's V in the real table."""
     width = 1 + max(codes.max() for codes in b)
     joint = [first * width + second for first, second in zip(a, b)]
+    # Only pairs of levels that occur: many levels by many do not fit into memory.
     cells, place = np.unique(np.concatenate(joint), return_inverse=True)
     n = len(joint[0])
-    shares = [
+    real, synthetic = (
         np.bincount(part, minlength=len(cells)) / len(part) for part in (place[:n], place[n:])
-    ]
-    score = 1 - np.abs(shares[0] - shares[1]).sum() / 2
-    return float(score), _cramer(a[0], b[0])
-
-
-def _cramer(a: np.ndarray, b: np.ndarray) -> float:
-    rows, columns = (np.unique(codes, return_inverse=True)[1] for codes in (a, b))
-    shape = rows.max() + 1, columns.max() + 1
-    if min(shape) < 2:
-        return np.nan
-    counts = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
-    return float(association(counts.reshape(shape), method="cramer"))
+    )
+    score = 1 - np.abs(real - synthetic).sum() / 2
+    margins = [np.bincount(codes[0]) / n for codes in (a, b)]
+    smaller = min(np.count_nonzero(margin) for margin in margins)
+    if smaller < 2:
+        return float(score), np.nan
+    seen = real > 0
+    expected = margins[0][cells[seen] // width] * margins[1][cells[seen] % width]
+    squared = (real[seen] ** 2 / expected).sum() - 1
+    return float(score), float(np.sqrt(max(squared, 0) / (smaller - 1)))
 
 
 def _check_choice(name: str, value, allowed: tuple[str, ...]) -> None:

@@ -141,19 +141,32 @@ def train_on_synthetic(train, synthetic, test, target, *, random_state=None) -> 
             "train_on_synthetic expects at least one column beside the target, got none."
         )
     tables, categorical = _inputs(columns)
-    seen = [~np.isnan(cells) for cells in aim.cells]
-    for name, rows in zip(("train", "synthetic", "test"), seen):
+    values = np.unique(np.concatenate([aim.cells[0], aim.cells[2]]))
+    values = values[~np.isnan(values)]
+    name, measure = _measure(aim, values)
+    y = aim.cells
+    if len(values) == 2:
+        y = [_classes(aim, cells, values) for cells in y]
+    seen = [~np.isnan(cells) for cells in y]
+    for table, rows in zip(("train", "synthetic", "test"), seen):
         if not rows.any():
             raise ValueError(
-                f"train_on_synthetic expects rows with a target, got a {name} table where "
+                f"train_on_synthetic expects rows with a target, got a {table} table where "
                 f"{aim.name!r} is missing everywhere."
             )
+    if len(values) == 2 and len(np.unique(y[2][seen[2]])) < 2:
+        raise ValueError(
+            f"train_on_synthetic expects a test table with both values of {aim.name!r}, got one."
+        )
     X = [table[rows] for table, rows in zip(tables, seen)]
-    y = [cells[rows] for cells, rows in zip(aim.cells, seen)]
-    values = np.unique(np.concatenate([y[0], y[2]]))
-    name, measure = _measure(aim, values)
-    seed = seed_of(random_state)
-    real, copy = (measure(X[i], y[i], X[2], y[2], categorical, seed) for i in (0, 1))
+    y = [cells[rows] for cells, rows in zip(y, seen)]
+    # Early stopping would set rows aside, of which some classes may have only one.
+    options = {
+        "categorical_features": categorical,
+        "random_state": seed_of(random_state),
+        "early_stopping": False,
+    }
+    real, copy = (measure(X[i], y[i], X[2], y[2], options) for i in (0, 1))
     return TrainOnSynthetic(float(copy), float(real), name)
 
 
@@ -168,30 +181,30 @@ def _measure(aim: Column, values: np.ndarray):
     return ("r2", _by_r2) if aim.is_number else ("accuracy", _by_accuracy)
 
 
-def _by_auc(X, y, X_test, y_test, categorical, seed) -> float:
-    # With numbers for a target, a synthetic value between the two is given to the nearer.
-    values = np.unique(y_test)
-    if len(values) < 2:
-        return np.nan
-    y = np.abs(y[:, None] - values).argmin(1)
+def _by_auc(X, y, X_test, y_test, options) -> float:
     if y.min() == y.max():
         return 0.5
-    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed)
-    return roc_auc_score(y_test == values[1], model.fit(X, y).predict_proba(X_test)[:, 1])
+    model = HistGradientBoostingClassifier(**options).fit(X, y)
+    return roc_auc_score(y_test, model.predict_proba(X_test)[:, 1])
 
 
-def _by_accuracy(X, y, X_test, y_test, categorical, seed) -> float:
+def _by_accuracy(X, y, X_test, y_test, options) -> float:
     if y.min() == y.max():
         return np.mean(y_test == y[0])
-    model = HistGradientBoostingClassifier(
-        categorical_features=categorical, random_state=seed, early_stopping=False
-    )
-    return np.mean(model.fit(X, y).predict(X_test) == y_test)
+    model = HistGradientBoostingClassifier(**options).fit(X, y)
+    return np.mean(model.predict(X_test) == y_test)
 
 
-def _by_r2(X, y, X_test, y_test, categorical, seed) -> float:
-    model = HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed)
-    return r2_score(y_test, model.fit(X, y).predict(X_test))
+def _by_r2(X, y, X_test, y_test, options) -> float:
+    model = HistGradientBoostingRegressor(**options).fit(X, y)
+    return r2_score(y_test, model.predict(X_test))
+
+
+def _classes(aim: Column, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """1 for the larger of two values, 0 for the other; NaN for any other category."""
+    if aim.is_number:  # a synthetic number in between is given to the nearer
+        return np.where(np.isnan(cells), np.nan, cells > values.mean())
+    return np.where(np.isin(cells, values), cells == values[1], np.nan)
 
 
 def _position(columns: list[Column], target) -> int:

@@ -46,16 +46,17 @@ def closest_record(train, holdout, synthetic, *, random_state=None) -> ClosestRe
 
     The distance of two rows is the sum over columns of the difference of their ranks (between
     0 and 1) for numbers and dates, and of 0 or 1 for equal or different categories: the
-    Manhattan distance of ranks and halved one-hot codes. A missing number is at 1/2 plus half
-    the rank distance to the middle from others, a missing category is one more category.
+    Manhattan distance of ranks and halved one-hot codes. From a missing number to another it
+    is 1/2 plus how far the rank is from the middle; a missing category is one more category.
+    Time grows with the product of the numbers of rows.
 
     Parameters
     ----------
     train : array-like or DataFrame of shape (n_rows, n_columns)
         What the synthesiser has learnt from.
     holdout : array-like or DataFrame of shape (n_rows, n_columns)
-        Rows of the same population that it has not seen. The larger of the two tables is cut
-        to the size of the smaller at random.
+        Rows of the same population that it has not seen. For ``share`` the larger of the two
+        tables is cut to the size of the smaller at random.
     synthetic : array-like or DataFrame of shape (n_rows, n_columns)
         The rows to judge.
     random_state : int, RandomState instance or None, default=None
@@ -83,15 +84,14 @@ def closest_record(train, holdout, synthetic, *, random_state=None) -> ClosestRe
     True
     """
     columns = read_columns("closest_record", train=train, holdout=holdout, synthetic=synthetic)
-    ranks, codes = zip(*_rows(columns))
+    known, unseen, rows = _rows(columns)
+    near, honest = _closest(rows, known), _closest(unseen, known)
     rng = np.random.default_rng(seed_of(random_state))
-    n = min(len(ranks[0]), len(ranks[1]))
-    kept = [np.sort(rng.permutation(len(part))[:n]) for part in ranks[:2]]
-    known, unseen = ((ranks[i][kept[i]], codes[i][kept[i]]) for i in (0, 1))
-    rows = ranks[2], codes[2]
-    near, far, honest = _closest(rows, known), _closest(rows, unseen), _closest(unseen, known)
+    n = min(known.n, unseen.n)
+    equal = near if known.n == n else _closest(rows, known.take(rng.permutation(known.n)[:n]))
+    far = _closest(rows, unseen.take(rng.permutation(unseen.n)[:n]))
     return ClosestRecord(
-        share=float(np.mean(near < far) + np.mean(near == far) / 2),
+        share=float(np.mean(equal < far) + np.mean(equal == far) / 2),
         median=float(np.median(near)),
         low=float(np.quantile(near, 0.05)),
         holdout_median=float(np.median(honest)),
@@ -101,8 +101,22 @@ def closest_record(train, holdout, synthetic, *, random_state=None) -> ClosestRe
     )
 
 
-def _rows(columns: list[Column]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ranks and codes of each table; a missing number is a rank and a code."""
+class _Rows(NamedTuple):
+    """Rows of a table: ``(n_rows, n_numbers)`` and ``(n_rows, n_categories)``."""
+
+    ranks: np.ndarray
+    codes: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.ranks)
+
+    def take(self, keep) -> _Rows:
+        return _Rows(self.ranks[keep], self.codes[keep])
+
+
+def _rows(columns: list[Column]) -> list[_Rows]:
+    """Ranks among the real rows, and codes, of each table."""
     numbers, categories = [], []
     for column in columns:
         if not column.is_number:
@@ -114,7 +128,7 @@ def _rows(columns: list[Column]) -> list[tuple[np.ndarray, np.ndarray]]:
         if any(np.isnan(cells).any() for cells in column.cells):
             # Half a column for being missing: as a rank, so that it need not be a whole one.
             numbers.append([np.isnan(cells) / 2 for cells in column.cells])
-    return list(zip(_tables(numbers, columns), _tables(categories, columns)))
+    return list(map(_Rows, _tables(numbers, columns), _tables(categories, columns)))
 
 
 def _tables(parts: list[list[np.ndarray]], columns: list[Column]) -> list[np.ndarray]:
@@ -129,15 +143,15 @@ def _rank(cells: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(cells), 0.5, (places[0] + places[1]) / max(2 * len(real), 1))
 
 
-def _closest(rows, others) -> np.ndarray:
+def _closest(rows: _Rows, others: _Rows) -> np.ndarray:
     """Distance to the closest of the others, in blocks that fit into memory."""
-    (ranks, codes), (other_ranks, other_codes) = rows, others
-    out = np.empty(len(ranks))
-    for block in gen_batches(len(ranks), max(_BLOCK_CELLS // len(other_ranks), 1)):
-        distance = np.zeros((len(ranks[block]), len(other_ranks)))
-        if ranks.shape[1]:
-            distance += cdist(ranks[block], other_ranks, "cityblock")
-        if codes.shape[1]:
-            distance += cdist(codes[block], other_codes, "hamming") * codes.shape[1]
+    out = np.empty(rows.n)
+    for block in gen_batches(rows.n, max(_BLOCK_CELLS // others.n, 1)):
+        part = rows.take(block)
+        distance = np.zeros((part.n, others.n))
+        if part.ranks.shape[1]:
+            distance += cdist(part.ranks, others.ranks, "cityblock")
+        if part.codes.shape[1]:
+            distance += cdist(part.codes, others.codes, "hamming") * part.codes.shape[1]
         out[block] = distance.min(1)
     return out
