@@ -1,0 +1,96 @@
+"""Small multiples: a grid of axes in a new figure, in the place of an axes, or as given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._style import INK, axes, pyplot
+
+SMALL, TINY = 8.5, 7.5
+MAX_PER_ROW = 4
+
+
+class Place(NamedTuple):
+    """What may be divided: all of a new figure, or the place of an axes in another's."""
+
+    figure: Any
+    spec: Any
+    heading: Any  # axes that hold nothing but title and legend; None in an own figure
+    footer: Any
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the figure was made for this picture."""
+        return self.spec is not None and self.heading is None
+
+    def write_title(self, title: str, name: str | None) -> None:
+        """Above all panels, a name in a line of its own; nowhere if the axes were given."""
+        text = f"{name}\n{title}" if name else title
+        if self.is_own:
+            self.figure.suptitle(text, x=0.008, ha="left", fontsize="medium", color=INK)
+        elif self.heading is not None:
+            self.heading.set_title(text, loc="left", fontsize="medium", color=INK)
+
+    def write_legend(self, panels, handles, ncols: int = 3):
+        """One legend for all panels, below them; in the first of axes that were given."""
+        style = {"frameon": False, "labelcolor": INK, "fontsize": SMALL, "handlelength": 1.6}
+        if self.spec is None:
+            return panels[0].legend(handles=handles, loc="best", **style)
+        if self.is_own:
+            where = {"loc": "outside lower left", "ncols": ncols}
+            return self.figure.legend(handles=handles, **where, **style)
+        where = {"loc": "upper left", "ncols": ncols, "borderaxespad": 0.0}
+        return self.footer.legend(handles=handles, **where, **style)
+
+
+def place(caller: str, ax, size: tuple[float, float]) -> Place:
+    """A new figure where ``ax`` is None, else the place of that axes."""
+    plt = pyplot(caller)
+    if ax is None:
+        figure = plt.figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+        return Place(figure, figure.add_gridspec(1, 1)[0], None, None)
+    spec = ax.get_subplotspec()
+    if spec is None:
+        raise ValueError(
+            f"{caller} divides the place of ax among several axes, and this one is in no grid. "
+            "Make it with plt.subplots, or leave ax out."
+        )
+    ax.set_axis_off()
+    above, middle, below = spec.subgridspec(3, 1, height_ratios=(0.01, 1.0, 0.01))
+    heading, footer = ax.figure.add_subplot(above), ax.figure.add_subplot(below)
+    heading.set_axis_off()
+    footer.set_axis_off()
+    return Place(ax.figure, middle, heading, footer)
+
+
+def small_multiples(caller: str, ax, n: int, height: float = 1.75):
+    """A place and ``n`` bare axes in it; ``ax`` may be None, an axes or an array of axes."""
+    if ax is None or hasattr(ax, "get_subplotspec"):
+        n_rows, n_columns = shape_of(n)
+        where = place(caller, ax, (2.35 * max(n_columns, 2), height * n_rows + 0.7))
+        return where, divided(caller, where.figure, where.spec, n)
+    given = np.asarray(ax, dtype=object).ravel()
+    if len(given) < n:
+        raise ValueError(f"{caller} needs {n} axes, one per panel; ax holds {len(given)}.")
+    for spare in given[n:]:
+        spare.set_axis_off()
+    panels = np.array([axes(caller, each, (0, 0)) for each in given[:n]], dtype=object)
+    return Place(panels[0].figure, None, None, None), panels
+
+
+def shape_of(n: int) -> tuple[int, int]:
+    """Rows and columns for ``n`` panels, the last row as full as may be."""
+    n_columns = min(n, MAX_PER_ROW) if n != MAX_PER_ROW + 1 else 3
+    return math.ceil(n / n_columns), n_columns
+
+
+def divided(caller: str, figure, spec, n: int) -> np.ndarray:
+    """``n`` bare axes in one place of a figure."""
+    n_rows, n_columns = shape_of(n)
+    grid = spec.subgridspec(n_rows, n_columns)
+    made = [figure.add_subplot(grid[divmod(j, n_columns)]) for j in range(n)]
+    return np.array([axes(caller, each, (0, 0)) for each in made], dtype=object)
