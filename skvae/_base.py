@@ -78,6 +78,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "unknown": [StrOptions({"error", "missing"})],
+        "margins": [StrOptions({"scale", "rank"})],
+        "column_kinds": [dict, None],
         "n_jobs": [None, Integral],
         "device": [str],
         "precision": [StrOptions(set(PRECISIONS))],
@@ -113,6 +115,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         tol=1e-4,
         warm_start=False,
         unknown="error",
+        margins="scale",
+        column_kinds=None,
         n_jobs=None,
         device="auto",
         precision="float32",
@@ -144,6 +148,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.tol = tol
         self.warm_start = warm_start
         self.unknown = unknown
+        self.margins = margins
+        self.column_kinds = column_kinds
         self.n_jobs = n_jobs
         self.device = device
         self.precision = precision
@@ -239,6 +245,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 part = score(encoded)
             unit = log_unit.sum() if encoded.mask is None else encoded.mask @ log_unit
             scores[rows] = part.mean(1, dtype=np.float64) - unit
+            if encoded.log_jacobian is not None:
+                scores[rows] -= encoded.log_jacobian.sum(1)
         return scores
 
     def score(self, X, y=None):
@@ -291,11 +299,16 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         generator = check_random_state(self.random_state if random_state is None else random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
-            return self._table(inference.sample(self._coder(), n_samples, noise))
+            return self._table(inference.sample(self._coder(), n_samples, noise), generator)
 
-    def _table(self, values: np.ndarray):
+    def _table(self, values: np.ndarray, generator: np.random.RandomState | None = None):
+        """Table of values; a generator draws among the cells that share one."""
         chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
-        return self.codec_.decode(values, container=chosen if chosen in CONTAINERS else None)
+        container = chosen if chosen in CONTAINERS else None
+        uniform = None
+        if generator is not None and self.codec_.draws_cells_:
+            uniform = generator.random_sample(values.shape)
+        return self.codec_.decode(values, container, uniform)
 
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""

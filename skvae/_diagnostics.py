@@ -15,7 +15,7 @@ EMPTY_NATS = 0.1
 
 
 @torch.no_grad()
-def diagnose(vae, member: int, batch: Batch, columns: list[str], log_scale: np.ndarray) -> dict:
+def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.ndarray) -> dict:
     """Summarise the code and the noise of one member over a batch of rows.
 
     Parameters
@@ -28,8 +28,8 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_scale: np.n
         Held-out rows, or training rows where none were held out.
     columns : list of str
         Names of the modelled columns.
-    log_scale : ndarray
-        Logarithm of the scale of each modelled column.
+    log_unit : ndarray
+        Logarithm of the unit of each modelled column, that of a typical cell where it varies.
 
     Returns
     -------
@@ -45,8 +45,7 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_scale: np.n
         result["kl_per_latent"] = kl.mean(0).numpy()
     noise = vae.likelihood.noise_scale(member)
     result["noise_scale"] = {
-        name: float(value * np.exp(log_unit))
-        for name, value, log_unit in zip(columns, noise, log_scale)
+        name: float(value * np.exp(unit)) for name, value, unit in zip(columns, noise, log_unit)
     }
     return result
 

@@ -97,8 +97,13 @@ class FittingMixin:
         random_state = check_random_state(self.random_state)
         if first:
             parts = self._components()
-            numeric = getattr(parts["likelihood"], "kind", "continuous")
-            codec = TableCodec(numeric=numeric, unknown=self.unknown)
+            found = "auto" if self.likelihood == "auto" else "continuous"
+            codec = TableCodec(
+                numeric=getattr(parts["likelihood"], "kind", found),
+                unknown=self.unknown,
+                margins=self.margins,
+                column_kinds=self.column_kinds,
+            )
             self.n_iter_ = 0
         rows = self._rows(codec if first else None, X, sample_weight, cache)
         order = random_state.permutation(len(rows.values))
@@ -140,7 +145,7 @@ class FittingMixin:
             # A stream of batches would spend its time on refits: recalibrate does it once.
             if self.calibrate and calibrated:
                 calibrate(self.vae_, rows, train_index, validation_index, job.seeds)
-            self._record(history, rows.take(judged[:, : inference.CHUNK_ROWS]), job.added)
+            self._record(history, rows, judged[:, : inference.CHUNK_ROWS], job.added)
         return job.kept[judged[0].cpu().numpy()]
 
     def _check_same_shape(self) -> None:
@@ -244,13 +249,15 @@ class FittingMixin:
         progress.end(history)
         return history
 
-    def _record(self, history, batch, added: bool) -> None:
+    def _record(self, history, rows: Rows, judged: torch.Tensor, added: bool) -> None:
         self.best_member_ = int(np.argmin(history.best_loss))
         earlier = vars(self)["history_"] if added else None
         n_before = len(earlier["epoch"]) if earlier else 0
         self.best_epoch_ = n_before + int(history.best_epoch[self.best_member_]) + 1
         self.history_ = history.member(self.best_member_, earlier)
         self.n_iter_ += int(history.n_iter[self.best_member_])
-        columns, log_scale = self.codec_.modelled_names_, self.codec_.log_scale_
-        self.diagnostics_ = diagnose(self.vae_, self.best_member_, batch, columns, log_scale)
+        columns = self.codec_.modelled_names_
+        log_unit = self.codec_.log_scale_ + rows.mean_log_jacobian()
+        batch = rows.take(judged)
+        self.diagnostics_ = diagnose(self.vae_, self.best_member_, batch, columns, log_unit)
         warn_if_empty(self.diagnostics_, type(self).__name__)

@@ -36,8 +36,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial"} \
             or Likelihood or Columnwise, default="auto"
-        Family of p(x|z) of the numeric columns; ``"auto"`` is normal.  Boolean and
-        categorical columns have their own.
+        Family of p(x|z) of the numeric columns.  ``"auto"`` tells their kinds by dtype and
+        values (see ``column_kinds``) and takes one family per kind: normal for continuous
+        ones and for the logarithms of positive ones.  Boolean and categorical columns, and
+        categories in an order, have their own in any case.
     network : {"mlp"} or Network, default="mlp"
         Encoder and decoder.  The string takes the next two parameters.
     view : {"denoising"} or View or None, default="denoising"
@@ -82,6 +84,14 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Whether ``fit`` goes on from the model at hand, its units and categories kept.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that ``fit`` did not see.
+    margins : {"scale", "rank"}, default="scale"
+        How continuous columns are mapped to what is modelled.  ``"rank"`` takes normal scores,
+        and bins where values are few or recur, so that heavy tails, spikes and ties are no
+        matter, and samples have each column's own distribution.
+    column_kinds : dict or None, default=None
+        Kinds by column name (``"x0"``, ``"x1"``, ... for arrays) in the place of those that
+        dtypes and values suggest: "continuous", "positive", "count", "binary", "categorical",
+        "ordinal" or "datetime", as in ``{"age": "count"}``.
     n_jobs : int or None, default=None
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
@@ -169,6 +179,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         tol=1e-4,
         warm_start=False,
         unknown="error",
+        margins="scale",
+        column_kinds=None,
         n_jobs=None,
         device="auto",
         precision="float32",
@@ -201,6 +213,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             tol=tol,
             warm_start=warm_start,
             unknown=unknown,
+            margins=margins,
+            column_kinds=column_kinds,
             n_jobs=n_jobs,
             device=device,
             precision=precision,

@@ -145,7 +145,6 @@ WRONG = {
     "number": (3.0, ValueError, "Expected 2D array, got scalar array"),
     "None": (None, ValueError, "Expected 2D array, got scalar array"),
     "ragged": ([[1, 2], [3]], ValueError, "inhomogeneous"),
-    "dates": (FRAME.assign(t=DAYS), TypeError, r"'t' of dtype datetime64.*Repair.*dayofyear"),
     "time spans": (FRAME.assign(t=DAYS - DAYS[0]), TypeError, "'t' of dtype timedelta64.*Repair"),
     "array of dates": (np.array([["2020-01-01"]] * 5, "M8[D]"), TypeError, "datetime64.*Convert"),
     "dictionaries": (FRAME.assign(t=[{}] * 60), TypeError, "'t' of dtype object.*dict.*Repair"),

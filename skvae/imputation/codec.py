@@ -17,6 +17,9 @@ class ImputationCodec(TableCodec):
     ()
     """
 
+    # Its regressors know labels, and no order among them.
+    _ordered = False
+
     def _arrange(self, table) -> None:
         if any(column.kind != "constant" for column in self.columns_):
             super()._arrange(table)
@@ -25,8 +28,8 @@ class ImputationCodec(TableCodec):
         # A column that nobody models: constant ones take the number of rows from it.
         self.n_modelled_, self.n_inputs_ = 1, 0
 
-    def _inputs(self, values, mask):
-        return super()._inputs(values, mask) if self.blocks_ else values
+    def inputs(self, values, mask):
+        return super().inputs(values, mask) if self.blocks_ else values
 
     def is_empty(self) -> list[bool]:
         """Which columns had no observed cell in ``fit``."""

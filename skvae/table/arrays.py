@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from .casting import cast, label_cells
+from .dates import write_ticks
 from .frames import Form, Panel, Part, Table
 from .refusals import refuse_complex
 
@@ -50,7 +51,7 @@ class ArrayTable(Table):
 
     @classmethod
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> np.ndarray:
-        if any(form.role == "categorical" for form in forms):
+        if any(form.role in ("categorical", "datetime") for form in forms):
             out = np.empty((n_rows, len(forms)), dtype=object)
             for j, part in enumerate(parts):
                 out[:, j] = _mixed_cells(part)
@@ -68,6 +69,8 @@ class ArrayTable(Table):
 def _mixed_cells(part: Part) -> np.ndarray:
     if part.labels is not None:
         return label_cells(part.cells, part.labels)
+    if part.form.role == "datetime":
+        return write_ticks(part.cells, part.form.step, "us").astype(object)
     out = part.cells.astype(object)
     seen = ~np.isnan(part.cells)
     out[seen] = cast(part.cells[seen], part.form.number)

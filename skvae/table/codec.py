@@ -1,29 +1,32 @@
 """The codec: tables in, arrays out, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from .columns import (
-    KINDS,
-    BinaryColumn,
-    CategoricalColumn,
-    Column,
-    ContinuousColumn,
-    CountColumn,
-)
+from .columns import Column, ContinuousColumn
 from .frames import Panel, Part, Table, open_table, table_class
+from .kinds import CLASSES, MARGINS, NUMERIC, Kinds
 
-_NUMERIC = {"continuous": ContinuousColumn, "count": CountColumn, "binary": BinaryColumn}
-_KIND_OF_ROLE = {"boolean": BinaryColumn, "categorical": CategoricalColumn}
-_UNKNOWN = ("error", "missing")
+_CHOICES = {
+    "numeric": (*NUMERIC, "auto"),
+    "unknown": ("error", "missing"),
+    "margins": tuple(MARGINS),
+}
 
 
-class Encoded(NamedTuple):
-    """A table as arrays.
+class _Arrays(NamedTuple):
+    values: np.ndarray
+    mask: np.ndarray | None
+    inputs: np.ndarray
+
+
+class Encoded(_Arrays):
+    """A table as the three arrays that a model reads, with what scores need besides.
 
     Attributes
     ----------
@@ -33,11 +36,18 @@ class Encoded(NamedTuple):
         True where a cell is observed; None when all are.
     inputs : ndarray of float32, shape (n_rows, n_inputs)
         What the encoder network sees; 0 where a cell is missing.
+    log_jacobian : ndarray of float64, shape (n_rows, n_modelled), or None
+        What to subtract, beside `TableCodec.log_scale_`, from a log density of `values` to
+        have the one of the cell in its own unit; 0 where a cell is missing, and None where
+        all columns are linear.  No item of the tuple.
     """
 
-    values: np.ndarray
-    mask: np.ndarray | None
-    inputs: np.ndarray
+    log_jacobian: np.ndarray | None = None
+
+    def __new__(cls, values, mask, inputs, log_jacobian=None) -> "Encoded":
+        encoded = super().__new__(cls, values, mask, inputs)
+        encoded.log_jacobian = log_jacobian
+        return encoded
 
 
 class TableCodec(BaseEstimator):
@@ -45,15 +55,28 @@ class TableCodec(BaseEstimator):
 
     Parameters
     ----------
-    numeric : {"continuous", "count", "binary"}, default="continuous"
+    numeric : {"continuous", "count", "binary", "auto"}, default="continuous"
         The kind of the numeric columns. Continuous ones are standardised; counts
         (whole numbers from 0) and binary ones (between 0 and 1) keep their values.
-        Boolean columns are always binary, strings and categories categorical.
+        Boolean columns are binary, strings and categories categorical, categories in
+        an order ordinal, and date-times continuous. "auto" tells columns apart by
+        dtype and values: integers that are 0 or 1 are binary, whole numbers of a frame
+        counts where a count distribution explains them best, positive numbers are
+        standardised by their logarithm where that explains them clearly better.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that `fit` has not seen.
     range_ratio : float or None, default=3.0
         No scale is smaller than the column's range over `range_ratio`, lest a
         column of rare spikes be blown up. None takes the standard deviation as is.
+    margins : {"scale", "rank"}, default="scale"
+        How continuous columns are mapped. "rank" takes normal scores: values have a
+        standard normal distribution whatever the shape of the column, and come back with
+        the column's own distribution and resolution. A column of at most 64 distinct
+        values, or with values that more than one row in 32 shares, comes in bins that are
+        modelled as categories.
+    column_kinds : dict or None, default=None
+        Kinds by column name ("x0", "x1", ... for arrays) that take the place of those found:
+        "continuous", "positive", "count", "binary", "categorical", "ordinal" or "datetime".
 
     Attributes
     ----------
@@ -70,7 +93,9 @@ class TableCodec(BaseEstimator):
         Their places in the table.
     log_scale_ : ndarray of float64, shape (n_modelled,)
         What to subtract from a log density of `values` to have the one of the
-        column in its own unit; 0 for discrete columns.
+        column in its own unit; 0 for discrete columns. Date-times are in seconds.
+    draws_cells_ : bool
+        Whether some cells differ that have one value, so that `decode` takes `uniform`.
     container_ : {"numpy", "pandas", "polars"}
         What `fit` has seen.
 
@@ -98,10 +123,22 @@ class TableCodec(BaseEstimator):
     2   5.0  disc
     """
 
-    def __init__(self, numeric="continuous", unknown="error", range_ratio=3.0):
+    # Whether categories in a declared order have a kind of their own.
+    _ordered = True
+
+    def __init__(
+        self,
+        numeric="continuous",
+        unknown="error",
+        range_ratio=3.0,
+        margins="scale",
+        column_kinds=None,
+    ):
         self.numeric = numeric
         self.unknown = unknown
         self.range_ratio = range_ratio
+        self.margins = margins
+        self.column_kinds = column_kinds
 
     def fit(self, X, sample_weight=None) -> "TableCodec":
         """Learn kinds, scales and categories.
@@ -120,11 +157,14 @@ class TableCodec(BaseEstimator):
         weight = _check_weight(sample_weight, table.n_rows)
         if weight is not None and not weight.all():
             table, weight = table.take(weight > 0), weight[weight > 0]
-        kinds: dict[str, type[Column]] = {**_KIND_OF_ROLE, "numeric": _NUMERIC[self.numeric]}
+        kinds = Kinds(self.numeric, self.margins, self.column_kinds, self._ordered)
+        kinds.check(table.names)
+        is_frame = table.container != "numpy"
         columns: list[Column] = []
         for panel in table.panels():
             names = table.names if panel.position is None else [table.names[panel.position]]
-            columns += kinds[panel.forms[0].role].fit(names, panel, weight, self.range_ratio)
+            classes = kinds.classes(names, panel, weight, is_frame)
+            columns += _fitted(classes, names, panel, weight, self.range_ratio)
         self.container_ = table.container
         self.columns_ = columns
         self._arrange(table)
@@ -136,21 +176,26 @@ class TableCodec(BaseEstimator):
         table = open_table(X)
         self._check_columns(table)
         values = np.empty((table.n_rows, self.n_modelled_), dtype=np.float32)
-        mask = None
+        mask, jacobian = None, None
+        if not all(column.is_linear for column in self._modelled(slice(None))):
+            jacobian = np.zeros(values.shape)
         slot_of = {position: slot for slot, position in enumerate(self.modelled_index_)}
         for panel in table.panels():
             for chosen, slots in self._shares(panel, slot_of):
                 columns = self._modelled(slots)
+                part = None if jacobian is None else jacobian[:, slots]
                 observed = type(columns[0]).encode(
-                    columns, panel, chosen, self.unknown, values[:, slots]
+                    columns, panel, chosen, self.unknown, values[:, slots], part
                 )
                 if observed is not None:
                     if mask is None:
                         mask = np.ones(values.shape, dtype=bool)
                     mask[:, slots] = observed
-        return Encoded(values, mask, self._inputs(values, mask))
+        if mask is not None and jacobian is not None:
+            jacobian *= mask
+        return Encoded(values, mask, self.inputs(values, mask), jacobian)
 
-    def decode(self, values, container: str | None = None) -> Any:
+    def decode(self, values, container: str | None = None, uniform=None) -> Any:
         """Turn values into a table like the one `fit` has seen.
 
         Parameters
@@ -160,6 +205,9 @@ class TableCodec(BaseEstimator):
             rounded, and clipped to what their dtype or kind can hold.
         container : {"numpy", "pandas", "polars"}, optional
             What to return, by default the container seen in `fit`.
+        uniform : array-like of shape (n_rows, n_modelled), optional
+            Uniform numbers in [0, 1) by which cells are drawn where several have one
+            value, as in a bin; by default a cell is the one in their middle.
         """
         self._check_is_fitted()
         values = np.asarray(values)
@@ -172,18 +220,23 @@ class TableCodec(BaseEstimator):
         native = target.container == self.container_
         forms = [column.form if native else column.form.abroad() for column in self.columns_]
         slot_of = {position: slot for slot, position in enumerate(self.modelled_index_)}
-        parts = (
-            Part(
-                column.name,
-                form,
-                *column.decode(values[:, slot_of.get(position, 0)].astype(np.float64)),
+
+        def part(position: int, column: Column, form) -> Part:
+            slot = slot_of.get(position, 0)
+            draws = (
+                np.asarray(uniform)[:, slot]
+                if column.draws_cells and uniform is not None
+                else None
             )
-            for position, (column, form) in enumerate(zip(self.columns_, forms, strict=True))
-        )
-        return target.build(forms, parts, len(values))
+            return Part(
+                column.name, form, *column.decode(values[:, slot].astype(np.float64), draws)
+            )
+
+        columns = zip(range(len(forms)), self.columns_, forms, strict=True)
+        return target.build(forms, (part(*column) for column in columns), len(values))
 
     def _check_parameters(self) -> None:
-        for name, allowed in (("numeric", tuple(_NUMERIC)), ("unknown", _UNKNOWN)):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"TableCodec: {name} should be one of {', '.join(map(repr, allowed))}, got "
@@ -193,6 +246,11 @@ class TableCodec(BaseEstimator):
             raise ValueError(
                 f"TableCodec: range_ratio should be a positive number or None, got "
                 f"{self.range_ratio!r}."
+            )
+        if self.column_kinds is not None and not isinstance(self.column_kinds, Mapping):
+            raise TypeError(
+                "TableCodec: column_kinds should be a dict of column names to kinds, or None, "
+                f"got {self.column_kinds!r}."
             )
 
     def _check_is_fitted(self) -> None:
@@ -220,9 +278,9 @@ class TableCodec(BaseEstimator):
     def _arrange(self, table: Table) -> None:
         order = [
             position
-            for kind in KINDS
+            for kind in CLASSES
             for position, column in enumerate(self.columns_)
-            if column.kind == kind.kind
+            if type(column) is kind
         ]
         if not order:
             raise ValueError(
@@ -235,20 +293,21 @@ class TableCodec(BaseEstimator):
         self.modelled_names_ = [str(column.name) for column in modelled]
         self.n_modelled_ = len(order)
         self.blocks_ = tuple(
-            (kind.kind, tuple(column.size for column in modelled if column.kind == kind.kind))
-            for kind in KINDS
-            if any(column.kind == kind.kind for column in modelled)
+            (kind, tuple(column.size for column in modelled if column.kind == kind))
+            for kind in dict.fromkeys(column.kind for column in modelled)
         )
+        self.draws_cells_ = any(column.draws_cells for column in modelled)
         self.log_scale_ = np.log([column.scale for column in modelled])
         indicators = sum(column.had_missing for column in modelled)
         self.n_inputs_ = sum(column.n_inputs for column in modelled) + indicators
 
-    def _blocks(self) -> Iterator[slice]:
-        """Yield each kind's place among the modelled columns."""
+    def _groups(self) -> Iterator[slice]:
+        """Yield each class's place among the modelled columns."""
         start = 0
-        for _, sizes in self.blocks_:
-            yield slice(start, start + len(sizes))
-            start += len(sizes)
+        for _, group in groupby(self._modelled(slice(None)), type):
+            stop = start + len(list(group))
+            yield slice(start, stop)
+            start = stop
 
     def _modelled(self, slots: slice) -> list[Column]:
         return [self.columns_[position] for position in self.modelled_index_[slots]]
@@ -256,7 +315,7 @@ class TableCodec(BaseEstimator):
     def _shares(self, panel: Panel, slot_of: dict) -> Iterator[tuple[Any, slice]]:
         """Yield which of a panel's columns go where among the modelled ones."""
         if panel.position is None:
-            for slots in self._blocks():
+            for slots in self._groups():
                 chosen = self.modelled_index_[slots]
                 everything = len(chosen) == panel.matrix.shape[1]
                 yield slice(None) if everything else chosen, slots
@@ -264,7 +323,8 @@ class TableCodec(BaseEstimator):
             slot = slot_of[panel.position]
             yield slice(None), slice(slot, slot + 1)
 
-    def _inputs(self, values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def inputs(self, values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Return what the encoder network sees of rows of `values`."""
         modelled = self._modelled(slice(None))
         indicated = [slot for slot, column in enumerate(modelled) if column.had_missing]
         # Continuous columns come first: when they also come last, there are no others.
@@ -272,7 +332,7 @@ class TableCodec(BaseEstimator):
             return values
         inputs = np.empty((len(values), self.n_inputs_), dtype=np.float32)
         start = 0
-        for slots in self._blocks():
+        for slots in self._groups():
             columns = modelled[slots]
             stop = start + sum(column.n_inputs for column in columns)
             observed = None if mask is None else mask[:, slots]
@@ -280,6 +340,20 @@ class TableCodec(BaseEstimator):
             start = stop
         inputs[:, start:] = 1.0 if mask is None else mask[:, indicated]
         return inputs
+
+
+def _fitted(classes: list, names: list, panel: Panel, weight, range_ratio) -> list[Column]:
+    """Fit the columns of a panel, those of one class at once."""
+    columns: dict[int, Column] = {}
+    for kind in dict.fromkeys(classes):
+        chosen = [j for j, other in enumerate(classes) if other is kind]
+        part = panel
+        if len(chosen) < len(classes):
+            forms = [panel.forms[j] for j in chosen]
+            part = panel._replace(forms=forms, matrix=panel.matrix[:, chosen])
+        fitted = kind.fit([names[j] for j in chosen], part, weight, range_ratio)
+        columns.update(zip(chosen, fitted, strict=True))
+    return [columns[j] for j in range(len(classes))]
 
 
 def _check_weight(sample_weight, n_rows: int) -> np.ndarray | None:

@@ -1,16 +1,16 @@
-"""The kinds of columns: what each remembers from fit, and how its cells are coded.
+"""What a column remembers from fit, and how its cells are coded; columns of real numbers.
 
-The methods on matrices take a list of columns of one kind and all their cells at
+The methods on matrices take a list of columns of one class and all their cells at
 once; a frame's mixed columns come as matrices one column wide.
 """
 
 import numpy as np
 
 from .frames import Form, Panel
-from .refusals import refuse_free_text, refuse_infinite, refuse_string
+from .refusals import refuse_infinite, refuse_role, refuse_string
 from .statistics import Summary, chunks, extremes, summarise
 
-_LARGEST = 1e9
+LARGEST = 1e9
 
 
 class Column:
@@ -20,7 +20,7 @@ class Column:
     ----------
     name : object
         The column's label; ``"x0"``, ``"x1"``, ... for arrays.
-    kind : {"continuous", "count", "binary", "categorical", "constant"}
+    kind : {"continuous", "count", "binary", "categorical", "ordinal", "constant"}
         How the column is modelled.
     dtype : str
         The dtype's name in the table.
@@ -30,6 +30,10 @@ class Column:
         How many inputs of the encoder the column fills.
     had_missing : bool
         Whether a cell was missing in fit.
+    is_linear : bool
+        Whether one scale turns log densities of all values into those of cells.
+    draws_cells : bool
+        Whether cells of one value differ, so that `decode` can draw among them.
 
     Examples
     --------
@@ -45,6 +49,8 @@ class Column:
     size = 1
     n_inputs = 1
     scale = 1.0
+    is_linear = True
+    draws_cells = False
 
     def __init__(self, name, form: Form, had_missing: bool = False):
         self.name = name
@@ -61,8 +67,14 @@ class Column:
         raise NotImplementedError
 
     @classmethod
-    def encode(cls, columns: list, panel: Panel, chosen, unknown, out) -> np.ndarray | None:
-        """Write values to `out`; return where cells are observed, None for everywhere."""
+    def encode(
+        cls, columns: list, panel: Panel, chosen, unknown, out, log_jacobian
+    ) -> np.ndarray | None:
+        """Write values to `out`; return where cells are observed, None for everywhere.
+
+        Columns that are not linear write to `log_jacobian` what their scale leaves out; it
+        is None where all columns of the table are linear.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -70,8 +82,11 @@ class Column:
         """Write what the encoder sees of `values` to `out`."""
         raise NotImplementedError
 
-    def decode(self, values: np.ndarray) -> tuple[np.ndarray, list | None]:
-        """Return a column's cells, and their labels when they are indices into those."""
+    def decode(self, values: np.ndarray, uniform=None) -> tuple[np.ndarray, list | None]:
+        """Return a column's cells, and their labels when they are indices into those.
+
+        Where cells of one value differ, `uniform` numbers draw among them.
+        """
         raise NotImplementedError
 
     def _details(self) -> str:
@@ -93,7 +108,7 @@ class ConstantColumn(Column):
     def _details(self) -> str:
         return f"value={self.value!r}"
 
-    def decode(self, values):
+    def decode(self, values, uniform=None):
         if self.form.role == "categorical":
             labels = [] if self.value is None else [self.value]
             return np.full(len(values), 0.0 if labels else np.nan), labels
@@ -104,6 +119,7 @@ class NumericColumn(Column):
     """What continuous, count and binary columns share: ``values = (x - loc) / scale``."""
 
     loc = 0.0
+    title = ""
     domain = "numbers"
     remedy = ""
 
@@ -132,7 +148,7 @@ class NumericColumn(Column):
                 refuse_infinite(name)
         summary = summarise(panel.matrix, low, high, weight, range_ratio, cls.squash)
         return [
-            _constant(name, form, summary, j)
+            constant(name, form, summary, j)
             if summary.is_constant[j]
             else cls.from_summary(name, form, summary, j)
             for j, (name, form) in enumerate(zip(names, panel.forms, strict=True))
@@ -144,18 +160,28 @@ class NumericColumn(Column):
         if outside is not None and outside.any():
             row, j = np.argwhere(outside)[0]
             raise ValueError(
-                f"Column {names[j]!r} is modelled as {cls.kind}, which expects {cls.domain}; "
-                f"got {part[row, j]!s} in row {first_row + row}. {cls.remedy}"
+                f"Column {names[j]!r} is modelled as {cls.title or cls.kind}, which expects "
+                f"{cls.domain}; got {part[row, j]!s} in row {first_row + row}. "
+                + cls.remedy.format(name=names[j])
             )
 
+    @staticmethod
+    def numbers(columns: list, panel: Panel) -> np.ndarray:
+        """Return a panel's cells as numbers."""
+        for column in columns:
+            role = panel.forms[0].role
+            if (role == "datetime") != (column.form.role == "datetime"):
+                refuse_role(column.name, role, column.form.role)
+        if panel.labels is None:
+            return panel.matrix
+        return _as_numbers(columns[0].name, panel.matrix, panel.labels)
+
     @classmethod
-    def encode(cls, columns, panel, chosen, unknown, out):
+    def encode(cls, columns, panel, chosen, unknown, out, log_jacobian):
         names = [column.name for column in columns]
         loc = np.array([column.loc for column in columns])
         scale = np.array([column.scale for column in columns])
-        matrix = panel.matrix
-        if panel.labels is not None:
-            matrix = _as_numbers(names[0], matrix, panel.labels)
+        matrix = cls.numbers(columns, panel)
         observed = None
         with np.errstate(over="ignore"):
             for rows in chunks(*matrix.shape):
@@ -170,11 +196,11 @@ class NumericColumn(Column):
                     observed[rows] = ~missing
                     np.copyto(work, 0.0, where=missing)
                 # Far out is far out: a float32 infinity would turn into NaN in the networks.
-                np.clip(work, -_LARGEST, _LARGEST, out=work)
+                np.clip(work, -LARGEST, LARGEST, out=work)
                 out[rows] = work
         return observed
 
-    def decode(self, values):
+    def decode(self, values, uniform=None):
         with np.errstate(over="ignore"):
             return values * self.scale + self.loc, None
 
@@ -201,156 +227,38 @@ class ContinuousColumn(NumericColumn):
         out[:] = values
 
 
-class _RawColumn(NumericColumn):
-    """Cells kept as they are in `values`, and standardised for the encoder only."""
+class MappedColumn(NumericColumn):
+    """Real numbers mapped one column at a time by a function that is no straight line."""
 
-    bounds = (0.0, np.inf)
+    kind = "continuous"
+    is_linear = False
 
-    def __init__(self, name, form, had_missing, mean, sd):
-        super().__init__(name, form, had_missing)
-        self.mean = float(mean)
-        self.sd = float(sd)
+    def forward(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values of cells, and the logarithm of the slope of cells by values."""
+        raise NotImplementedError
 
-    def _details(self) -> str:
-        return f"mean={self.mean:.3g}, sd={self.sd:.3g}"
+    @classmethod
+    def encode(cls, columns, panel, chosen, unknown, out, log_jacobian):
+        matrix = cls.numbers(columns, panel)[:, chosen]
+        missing = np.isnan(matrix)
+        for j, column in enumerate(columns):
+            values, log_slope = column.forward(matrix[:, j].astype(np.float64))
+            np.clip(values, -LARGEST, LARGEST, out=values)
+            # The scale is the part of the slope that all cells share.
+            log_slope = log_slope - np.log(column.scale)
+            out[:, j] = np.where(missing[:, j], 0.0, values)
+            log_jacobian[:, j] = np.where(missing[:, j], 0.0, log_slope)
+        return ~missing if missing.any() else None
 
     @classmethod
     def features(cls, columns, values, observed, out):
         out[:] = values
-        cls.squash(out, out=out)
-        out -= np.array([column.mean for column in columns], dtype=np.float32)
-        out /= np.array([column.sd for column in columns], dtype=np.float32)
-        if observed is not None:
-            out *= observed
-
-    def decode(self, values):
-        return np.clip(values, *self.bounds), None
 
 
-class CountColumn(_RawColumn):
-    """Whole numbers from zero; `mean` and `sd` are those of ``log1p``."""
-
-    kind = "count"
-    domain = "non-negative whole numbers up to 1e9"
-    remedy = (
-        'Use a likelihood of continuous columns, as likelihood="normal", or repair the column.'
-    )
-
-    @classmethod
-    def from_summary(cls, name, form, summary, j):
-        return cls(name, form, summary.had_missing[j], summary.mean[j], summary.scale[j])
-
-    @staticmethod
-    def squash(cells, out=None):
-        return np.log1p(cells, out=out)
-
-    @staticmethod
-    def outside(cells):
-        finite = np.isfinite(cells)
-        return (cells < 0) | (finite & ((cells != np.rint(cells)) | (cells > _LARGEST)))
-
-
-class BinaryColumn(_RawColumn):
-    """Zeros and ones, or shares in between."""
-
-    kind = "binary"
-    bounds = (0.0, 1.0)
-    domain = "values between 0 and 1"
-    remedy = 'Rescale it, e.g. (x - x.min()) / (x.max() - x.min()), or use numeric="continuous".'
-    # The sd of an event of probability 1 %: rarer ones must not be blown up further.
-    smallest_sd = 0.1
-
-    @classmethod
-    def from_summary(cls, name, form, summary, j):
-        mean = summary.mean[j]
-        sd = max(np.sqrt(max(mean * (1.0 - mean), 0.0)), cls.smallest_sd)
-        return cls(name, form, summary.had_missing[j], mean, sd)
-
-    @staticmethod
-    def outside(cells):
-        return (cells < 0) | (cells > 1)
-
-
-class CategoricalColumn(Column):
-    """Labels, coded by their place among the observed ones."""
-
-    kind = "categorical"
-
-    def __init__(self, name, form, had_missing, categories):
-        super().__init__(name, form, had_missing)
-        self.categories = categories
-        self.size = self.n_inputs = len(categories)
-
-    def _details(self) -> str:
-        return f"categories={self.categories!r}"
-
-    @classmethod
-    def fit(cls, names, panel, weight, range_ratio):
-        (name,), (form,), cells = names, panel.forms, panel.matrix[:, 0]
-        missing = np.isnan(cells)
-        codes = np.flatnonzero(np.bincount(cells[~missing].astype(np.intp)))
-        categories = [panel.labels[code] for code in codes]
-        if form.is_text:
-            refuse_free_text(name, len(categories), len(cells))
-        if len(categories) > 1:
-            return [cls(name, form, missing.any(), categories)]
-        return [ConstantColumn(name, form, missing.any(), categories[0] if categories else None)]
-
-    @classmethod
-    def encode(cls, columns, panel, chosen, unknown, out):
-        observed = np.ones(out.shape, dtype=bool)
-        for j, (column, cells) in enumerate(zip(columns, panel.matrix[:, chosen].T, strict=True)):
-            labels = panel.labels
-            if labels is None:
-                cells, labels = _as_labels(cells)
-            codes = column._codes(cells, labels, unknown)
-            observed[:, j] = codes >= 0
-            out[:, j] = np.maximum(codes, 0)
-        return None if observed.all() else observed
-
-    def _codes(self, cells, labels: list, unknown: str) -> np.ndarray:
-        place = {category: code for code, category in enumerate(self.categories)}
-        recode = np.array([place.get(label, -1) for label in labels] + [-1])
-        index = np.where(np.isnan(cells), len(labels), cells).astype(np.intp)
-        codes = recode[index]
-        if unknown == "error":
-            unseen = np.unique(index[codes < 0])
-            self._refuse([labels[code] for code in unseen if code < len(labels)])
-        return codes
-
-    def _refuse(self, unseen: list) -> None:
-        if unseen:
-            known = ", ".join(map(repr, self.categories[:10]))
-            raise ValueError(
-                f"Column {self.name!r} holds categories unseen in fit: "
-                f"{', '.join(map(repr, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}; "
-                f"expected one of {known}{', ...' if self.size > 10 else ''}. "
-                'Use unknown="missing" to treat them as missing cells.'
-            )
-
-    @classmethod
-    def features(cls, columns, values, observed, out):
-        out[:] = 0.0
-        rows, start = np.arange(len(values)), 0
-        for j, column in enumerate(columns):
-            seen = rows if observed is None else np.flatnonzero(observed[:, j])
-            out[seen, start + values[seen, j].astype(np.intp)] = 1.0
-            start += column.size
-
-    def decode(self, values):
-        return np.clip(np.rint(values), 0, self.size - 1), self.categories
-
-
-def _constant(name, form, summary: Summary, j: int) -> ConstantColumn:
+def constant(name, form, summary: Summary, j: int) -> ConstantColumn:
+    """Return a column in which nothing varies."""
     value = None if np.isnan(summary.low[j]) else float(summary.low[j])
     return ConstantColumn(name, form, summary.had_missing[j], value)
-
-
-def _as_labels(cells: np.ndarray) -> tuple[np.ndarray, list]:
-    """Read numbers as categories, for a column that came as such in fit."""
-    missing = np.isnan(cells)
-    labels, codes = np.unique(np.where(missing, np.nan, cells), return_inverse=True)
-    return np.where(missing, np.nan, codes), labels[~np.isnan(labels)].tolist()
 
 
 def _as_numbers(name, cells: np.ndarray, labels: list) -> np.ndarray:
@@ -363,7 +271,3 @@ def _as_numbers(name, cells: np.ndarray, labels: list) -> np.ndarray:
             refuse_string(label, f"column {name!r} held numbers in fit: pass numbers again")
         numbers[code] = label
     return numbers[index]
-
-
-# The modelled columns are grouped in this order.
-KINDS = (ContinuousColumn, CountColumn, BinaryColumn, CategoricalColumn)

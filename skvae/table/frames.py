@@ -11,8 +11,8 @@ class Form:
 
     Parameters
     ----------
-    role : {"numeric", "boolean", "categorical"}
-        What the cells are.
+    role : {"numeric", "boolean", "categorical", "datetime"}
+        What the cells are; date-times are seconds since 1970 in UTC.
     dtype : str
         The container's own name of the dtype.
     number : str or None
@@ -23,17 +23,33 @@ class Form:
         The dtype of those categories (pandas).
     ordered : bool
         Whether the categories are ordered (pandas).
+    zone : str or None
+        The time zone of date-times.
+    step : float
+        The resolution of date-times in seconds; 0 where it is unknown.
     """
 
     _DECLARED = ("category", "Categorical", "Enum")
 
-    def __init__(self, role, dtype, number=None, levels=None, level_dtype=None, ordered=False):
+    def __init__(
+        self,
+        role,
+        dtype,
+        number=None,
+        levels=None,
+        level_dtype=None,
+        ordered=False,
+        zone=None,
+        step=0.0,
+    ):
         self.role = role
         self.dtype = dtype
         self.number = number
         self.levels = levels
         self.level_dtype = level_dtype
         self.ordered = ordered
+        self.zone = zone
+        self.step = step
 
     def __repr__(self) -> str:
         return f"Form({self.role!r}, {self.dtype!r})"
@@ -47,6 +63,8 @@ class Form:
         """Return the form the column takes in a container other than its own."""
         if self.role == "categorical" and not self.is_text:
             return Form(self.role, "category", levels=self.levels, ordered=self.ordered)
+        if self.role == "datetime":
+            return Form(self.role, "datetime", zone=self.zone, step=self.step)
         return Form(self.role, self.number or "str", number=self.number)
 
 

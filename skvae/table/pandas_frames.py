@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api import types
 
 from .casting import cast, label_cells, number_cells
+from .dates import date_form, read_ticks, write_ticks
 from .frames import Form, Panel, Part, Table
 from .refusals import (
     plain_labels,
@@ -116,6 +117,28 @@ def _read_text(name, column):
     return form, np.where(codes < 0, np.nan, codes), [str(label) for label in labels]
 
 
+def _read_dates(name, column):
+    dtype = column.dtype
+    zone = column.dt.tz
+    if zone is not None:
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        if not _is_named(zone):
+            refuse_column(name, zone, f"df[{name!r}].dt.tz_convert('UTC')")
+    unit = column.dt.unit
+    dates = column.to_numpy(dtype=f"datetime64[{unit}]", na_value=np.datetime64("NaT"))
+    seconds = read_ticks(dates.view(np.int64), np.isnat(dates), unit)
+    form = date_form(str(dtype), seconds, None if zone is None else str(zone))
+    return form, seconds, None
+
+
+def _is_named(zone) -> bool:
+    """Whether a time zone can be had again by its name, which is all that is kept."""
+    try:
+        return pd.DatetimeTZDtype("ns", str(zone)).tz == zone
+    except (TypeError, ValueError, KeyError):
+        return False
+
+
 def _read_objects(name, column):
     present = column[column.notna()]
     kind = types.infer_dtype(present)
@@ -132,6 +155,9 @@ def _read_objects(name, column):
     return Form("numeric", "object", number=number), cells, None
 
 
+_DATES = ("date", "datetime", "datetime64", "Timestamp")
+
+
 def _refuse_objects(name, present):
     for cell in present:
         if isinstance(cell, str):
@@ -145,11 +171,9 @@ def _refuse_objects(name, present):
     others = (cell for cell in present if not isinstance(cell, (Real, Decimal)))
     other = type(next(others, None)).__name__
     if other != "NoneType":
-        refuse_column(
-            name,
-            f"object, which holds {other} cells,",
-            "turn it into columns of numbers or strings, or drop it",
-        )
+        dates = f"pd.to_datetime(df[{name!r}])"
+        repair = dates if other in _DATES else "turn it into columns of numbers, or drop it"
+        refuse_column(name, f"object, which holds {other} cells,", repair)
 
 
 def _refuse(repair):
@@ -167,8 +191,8 @@ def _is_timedelta(dtype) -> bool:
     return getattr(dtype, "kind", "") == "m"
 
 
-def _is_time(dtype) -> bool:
-    return getattr(dtype, "kind", "") == "M" or isinstance(dtype, pd.PeriodDtype)
+def _is_period(dtype) -> bool:
+    return isinstance(dtype, pd.PeriodDtype)
 
 
 # The first that applies reads the column; the order matters where pandas' predicates overlap.
@@ -183,10 +207,8 @@ _READERS = (
     (types.is_complex_dtype, _refuse_complex_column),
     (types.is_numeric_dtype, _read_numbers),
     (_is_timedelta, _refuse("df[{name!r}].dt.total_seconds(), or drop the column")),
-    (
-        _is_time,
-        _refuse("numbers such as df[{name!r}].dt.year or .dt.dayofyear, or drop the column"),
-    ),
+    (_is_period, _refuse("df[{name!r}].dt.to_timestamp()")),
+    (types.is_datetime64_any_dtype, _read_dates),
     (types.is_string_dtype, _read_text),
     (lambda dtype: True, _refuse('df[{name!r}].astype(str).astype("category"), or drop it')),
 )
@@ -218,4 +240,27 @@ def _write_labels(part):
     )
 
 
-_WRITERS = {"numeric": _write_numbers, "boolean": _write_numbers, "categorical": _write_labels}
+def _write_dates(part):
+    form = part.form
+    dtype = types.pandas_dtype(form.dtype if form.dtype != "datetime" else "datetime64[us]")
+    column = pd.Series(write_ticks(part.cells, form.step, _unit_of(dtype)))
+    if form.zone is not None:
+        column = column.dt.tz_localize("UTC").dt.tz_convert(form.zone)
+    if form.dtype in (str(column.dtype), "datetime"):
+        return column
+    return column.astype(dtype)
+
+
+def _unit_of(dtype) -> str:
+    arrow = getattr(dtype, "pyarrow_dtype", None)
+    if arrow is not None:
+        return getattr(arrow, "unit", "s")
+    return np.datetime_data(getattr(dtype, "base", dtype))[0]
+
+
+_WRITERS = {
+    "numeric": _write_numbers,
+    "boolean": _write_numbers,
+    "categorical": _write_labels,
+    "datetime": _write_dates,
+}

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from .casting import cast, label_cells
+from .dates import date_form, read_ticks, write_ticks
 from .frames import Form, Panel, Part, Table
 from .refusals import refuse_column
 
@@ -19,8 +20,6 @@ _NUMBERS = {
     )
 }
 _REPAIRS = {
-    pl.Date: "numbers such as pl.col({name!r}).dt.year(), or drop the column",
-    pl.Datetime: "numbers such as pl.col({name!r}).dt.epoch(), or drop the column",
     pl.Time: "numbers such as pl.col({name!r}).dt.hour(), or drop the column",
     pl.Duration: "pl.col({name!r}).dt.total_seconds(), or drop the column",
     pl.Decimal: "pl.col({name!r}).cast(pl.Float64)",
@@ -98,6 +97,17 @@ def _codes(column, labels):
     return physical.cast(pl.Float64).to_numpy()
 
 
+def _read_dates(column):
+    dtype = column.dtype
+    unit: Any = getattr(dtype, "time_unit", "us")
+    zone = getattr(dtype, "time_zone", None)
+    ticks = column.cast(pl.Datetime(unit)).to_physical()
+    missing = ticks.is_null().to_numpy()
+    seconds = read_ticks(ticks.fill_null(0).to_numpy(), missing, unit)
+    name = "Date" if dtype == pl.Date else unit
+    return date_form(name, seconds, zone), seconds, None
+
+
 def _refuse(column):
     repair = _REPAIRS.get(column.dtype.base_type(), "pl.col({name!r}).cast(pl.Float64)")
     refuse_column(column.name, column.dtype, repair.format(name=column.name))
@@ -110,6 +120,8 @@ _READERS = {
     pl.String: _read_strings,
     pl.Categorical: _read_strings,
     pl.Enum: _read_enum,
+    pl.Date: _read_dates,
+    pl.Datetime: _read_dates,
 }
 
 
@@ -136,4 +148,21 @@ def _write_labels(part):
     return pl.Series(name, texts, dtype=dtype)
 
 
-_WRITERS = {"numeric": _write_numbers, "boolean": _write_numbers, "categorical": _write_labels}
+def _write_dates(part):
+    form = part.form
+    # polars has no unit of seconds.
+    unit = form.dtype if form.dtype in ("ms", "us", "ns") else "us"
+    column = pl.Series(str(part.name), write_ticks(part.cells, form.step, unit))
+    if form.dtype == "Date":
+        return column.cast(pl.Date)
+    if form.zone is None:
+        return column
+    return column.dt.replace_time_zone("UTC").dt.convert_time_zone(form.zone)
+
+
+_WRITERS = {
+    "numeric": _write_numbers,
+    "boolean": _write_numbers,
+    "categorical": _write_labels,
+    "datetime": _write_dates,
+}

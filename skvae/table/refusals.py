@@ -23,7 +23,23 @@ def refuse_column(name: Any, dtype: Any, repair: str) -> None:
     """Raise for a column that is no number, boolean or category."""
     raise TypeError(
         f"Column {name!r} of dtype {dtype} cannot be encoded: expected numbers, booleans, "
-        f"strings or categories. Repair: {repair}."
+        f"dates, strings or categories. Repair: {repair}."
+    )
+
+
+_CELLS = {
+    "numeric": "numbers",
+    "boolean": "booleans",
+    "categorical": "labels",
+    "datetime": "date-times",
+}
+
+
+def refuse_role(name: Any, role: str, expected: str) -> None:
+    """Raise for a column whose cells are of another sort than in fit."""
+    raise TypeError(
+        f"Column {name!r} held {_CELLS[expected]} in fit and holds {_CELLS[role]} now. Pass the "
+        "column with the dtype that it had in fit."
     )
 
 

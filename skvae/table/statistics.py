@@ -35,6 +35,13 @@ def extremes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low.astype(np.float64), high.astype(np.float64)
 
 
+def is_constant(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return where nothing varies, by the extremes of columns."""
+    # Values that differ in their last bits only are the same number, computed in two ways.
+    with np.errstate(over="ignore"):
+        return ~(high - low > 16 * _EPS * np.fmax(np.abs(low), np.abs(high)))
+
+
 def summarise(
     matrix: np.ndarray,
     low: np.ndarray,
@@ -56,11 +63,6 @@ def summarise(
     >>> summary.mean, summary.scale, summary.is_constant
     (array([2.e+300, 5.e+000]), array([1.e+300, 5.e-324]), array([False,  True]))
     """
-    largest = np.fmax(np.abs(low), np.abs(high))
-    # Values that differ in their last bits only are the same number, computed in two ways.
-    with np.errstate(over="ignore"):
-        is_constant = ~(high - low > 16 * _EPS * largest)
-
     bottom, top = squash(low), squash(high)
     largest = np.nan_to_num(np.fmax(np.abs(bottom), np.abs(top)))
     # A power of two at most as large as the largest value: divisions by it are exact, and
@@ -79,7 +81,7 @@ def summarise(
         (mean + rest) * unit,
         np.maximum(deviation * unit, _TINY),
         had_missing,
-        is_constant,
+        is_constant(low, high),
     )
 
 

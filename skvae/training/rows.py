@@ -23,6 +23,8 @@ class Rows:
     weights : Tensor (n,) or None
     log_unit : Tensor (columns,) or None
         Logarithm of the unit of each column of values, in original units; None where it is 1.
+    log_jacobian : ndarray (n, columns) or None
+        What a cell adds to that; None where nothing does.
     """
 
     inputs: Tensor
@@ -30,6 +32,7 @@ class Rows:
     mask: Tensor | None
     weights: Tensor | None
     log_unit: Tensor | None = None
+    log_jacobian: np.ndarray | None = None
 
     @classmethod
     def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
@@ -43,18 +46,29 @@ class Rows:
             normalised = (sample_weight / sample_weight.mean()).astype(np.float32)
             weights = torch.as_tensor(normalised, device=device)
         unit = torch.as_tensor(np.asarray(log_unit, dtype=np.float32), device=device)
-        return cls(inputs, values, mask, weights, unit)
+        return cls(inputs, values, mask, weights, unit, encoded.log_jacobian)
 
     def mean_log_unit(self, index: Tensor) -> np.ndarray:
         """What a mean log-likelihood over rows loses in the original units, ``(members,)``."""
         if self.log_unit is None:
             return np.zeros(len(index))
-        if self.mask is None:
-            return np.full(len(index), float(self.log_unit.cpu().double().sum()))
-        per_row = self.mask.cpu().double() @ self.log_unit.cpu().double()
+        unit = self.log_unit.cpu().double()
+        if self.mask is None and self.log_jacobian is None:
+            return np.full(len(index), float(unit.sum()))
+        seen = torch.ones(self.values.shape, dtype=unit.dtype)
+        per_row = (seen if self.mask is None else self.mask.cpu().double()) @ unit
+        if self.log_jacobian is not None:
+            per_row = per_row + torch.as_tensor(self.log_jacobian.sum(1))
         if self.weights is not None:
             per_row = per_row * self.weights.cpu()
         return per_row[index.cpu()].mean(-1).numpy()
+
+    def mean_log_jacobian(self) -> np.ndarray | float:
+        """Mean over the observed cells of each column ``(columns,)``, or 0."""
+        if self.log_jacobian is None:
+            return 0.0
+        seen = len(self.values) if self.mask is None else self.mask.sum(0).cpu().numpy()
+        return self.log_jacobian.sum(0) / np.maximum(seen, 1)
 
     def take(self, index: Tensor) -> Batch:
         """Gather rows ``index (members, rows)``."""
