@@ -84,7 +84,7 @@ def small_multiples(caller: str, ax, n: int, height: float = 1.75):
 
 def shape_of(n: int) -> tuple[int, int]:
     """Rows and columns for ``n`` panels, the last row as full as may be."""
-    n_columns = min(n, MAX_PER_ROW) if n != MAX_PER_ROW + 1 else 3
+    n_columns = 3 if n in (5, 6, 9) else min(n, MAX_PER_ROW)
     return math.ceil(n / n_columns), n_columns
 
 

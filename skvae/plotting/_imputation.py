@@ -272,7 +272,9 @@ def _draw_pair(caller, ax, pair, frame, table, missing) -> dict:
     marks = {}
     for label, rows, marker, color in parts:
         rows = np.random.RandomState(0).permutation(np.flatnonzero(rows))[:MAX_POINTS]
-        size = float(np.clip(9000 / max(len(rows), 1), 6, 30))
+        if not len(rows):
+            continue
+        size = float(np.clip(9000 / len(rows), 6, 30))
         size, width = (size * 0.5, 0.0) if marker == "o" else (size, 1.2)
         marks[label] = ax.scatter(
             *points[rows].T, s=size, marker=marker, color=color, linewidths=width, label=label
