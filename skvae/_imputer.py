@@ -82,6 +82,10 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     unknown : {"error", "missing"}, default="error"
         What to do with a category that ``fit`` did not see: refuse it, or leave it where it
         is and use it for nothing.
+    column_kinds : dict or None, default=None
+        Kinds by column name (``"x0"``, ``"x1"``, ... for arrays) in the place of those of
+        dtypes and ``likelihood``: "continuous", "positive", "count", "binary", "categorical" or
+        "datetime", as in ``{"age": "count"}``.
     n_jobs : int or None, default=None
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
@@ -148,6 +152,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "unknown": [StrOptions({"error", "missing"})],
+        "column_kinds": [dict, None],
         "n_jobs": [None, Integral],
         "device": [str],
         "random_state": ["random_state"],
@@ -176,6 +181,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         n_iter_no_change=5,
         tol=1e-4,
         unknown="error",
+        column_kinds=None,
         n_jobs=None,
         device="auto",
         random_state=None,
@@ -200,6 +206,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.unknown = unknown
+        self.column_kinds = column_kinds
         self.n_jobs = n_jobs
         self.device = device
         self.random_state = random_state
@@ -230,7 +237,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         _, X = read_table(self, X, reset=True)
         numeric = numeric_kind(self.likelihood)
         # Scales are standard deviations: every column has a noise of its own.
-        codec = ImputationCodec(numeric=numeric, unknown=self.unknown, range_ratio=None)
+        codec = ImputationCodec(
+            numeric=numeric, unknown=self.unknown, range_ratio=None, column_kinds=self.column_kinds
+        )
         self.codec_ = codec.fit(X)
         self._gaps = Gaps(codec, missing_cells(X), self.keep_empty_features)
         self.indicator_features_ = self._gaps.with_gaps

@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae.table import TableCodec
+
+# Models of two epochs have learned little.
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 
 N = 400
 NAN = np.nan
@@ -295,6 +298,53 @@ def test_a_model_of_dates():
     assert np.isfinite(model.score_samples(X.iloc[:1].assign(when=pd.NaT).astype(X.dtypes))).all()
 
 
+# ------------------------------------------------------------------------------ imputed kinds
+
+
+@pytest.mark.parametrize("refine", [None, "auto"])
+def test_gaps_of_every_kind_are_filled(refine):
+    rng = np.random.default_rng(0)
+    n = 80
+    whole = pd.DataFrame(
+        {
+            "price": np.round(rng.lognormal(0, 1.5, n), 2) + 0.01,
+            "visits": rng.poisson(2, n),
+            "grade": rng.integers(1, 4, n).astype(float),
+            "size": pd.Categorical(rng.choice(["s", "m", "l"], n), ["s", "m", "l"], ordered=True),
+            "when": pd.date_range("2020-01-01", periods=n, tz="Europe/Berlin"),
+            "flag": rng.integers(0, 2, n).astype(float),
+        }
+    )
+    X = whole.astype({"visits": float})
+    for j in range(X.shape[1]):
+        X.iloc[j::9, j] = None
+    kinds = {"price": "positive", "visits": "count", "grade": "ordinal", "flag": "binary"}
+    imputer = VAEImputer(
+        column_kinds=kinds, refine=refine, max_iter=2, n_members=2, random_state=0
+    )
+    assert {c.kind for c in imputer.fit(X).codec_.columns_} == {
+        "continuous", "count", "binary", "categorical"
+    }  # fmt: skip
+    for filled in (imputer.transform(X), *imputer.impute(X, 2)):
+        assert filled.dtypes.tolist() == X.dtypes.tolist()
+        assert filled.notna().all(axis=None)
+        seen = X.notna()
+        pd.testing.assert_frame_equal(filled.where(seen), X.where(seen))
+        assert (filled["price"] > 0).all() and set(filled["grade"]) == {1.0, 2.0, 3.0}
+        assert (filled["visits"] >= 0).all() and filled["flag"].between(0, 1).all()
+    lower, upper = imputer.predict_interval(X)
+    assert (lower["when"] <= upper["when"]).all() and (lower["price"] > 0).all()
+    with pytest.raises(ValueError, match="'visits'.*binary.*column_kinds"):
+        VAEImputer(column_kinds={"visits": "binary"}).fit(X)
+
+
+def test_numbers_stay_continuous_in_an_imputer():
+    X = np.c_[RNG.lognormal(size=60), RNG.integers(0, 2, 60), RNG.poisson(2, 60)]
+    X[0, 0] = NAN
+    imputer = VAEImputer(refine=None, max_iter=1, n_members=1, random_state=0).fit(X)
+    assert imputer.codec_.blocks_ == (("continuous", (1, 1, 1)),)
+
+
 # --------------------------------------------------------------------------- many categories
 
 
@@ -463,9 +513,7 @@ def test_bad_tables_are_refused_with_the_repair(name, margins):
 @pytest.mark.parametrize("name", GOOD)
 def test_odd_tables_come_out_right(name, margins):
     X = GOOD[name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of codes that carry nothing: tables of four rows
-        model = quick(margins=margins, max_iter=1).fit(X)
+    model = quick(margins=margins, max_iter=1).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
     assert np.isfinite(model.transform(X)).all()
     with warnings.catch_warnings():

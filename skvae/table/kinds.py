@@ -55,7 +55,7 @@ class Kinds:
     column_kinds : dict or None
         Kinds by name.
     ordered : bool
-        Whether categories in a declared order are ordinal.
+        Whether categories in a declared order are ordinal; elsewhere their order is ignored.
     """
 
     def __init__(self, numeric: str, margins: str, column_kinds: dict | None, ordered: bool):
@@ -126,7 +126,7 @@ class Kinds:
                 f"column_kinds takes column {name!r} for {kind}, but its dtype is {form.dtype}"
                 f"{cell}: it can be {' or '.join(map(repr, allowed))}. {_repair(kind, name)}."
             )
-        return allowed[kind]
+        return allowed[kind] if self.ordered or kind != "ordinal" else CategoricalColumn
 
 
 def _observed(panel: Panel) -> list:
