@@ -38,6 +38,7 @@ def mixed(n, seed, missing=0.0):
             "shape": shape,
             "grade": pd.Categorical(np.where(size > 0, 2, 1), categories=[1, 2, 3], ordered=True),
             "large": size + 0.5 * rng.normal(size=n) > 0,
+            "when": pd.Timestamp("2020-01-01") + pd.to_timedelta((9 * size).round(), unit="D"),
         }
     )
     if missing:
@@ -90,6 +91,8 @@ def test_shapes_are_those_of_kolmogorov_smirnov_and_total_variation():
     scores = column_shapes(a, b).scores
     assert scores["size"] == pytest.approx(1 - ks_2samp(a["size"], b["size"]).statistic)
     assert scores["count"] == pytest.approx(1 - ks_2samp(a["count"], b["count"]).statistic)
+    days = [t["when"].astype("int64") for t in (a, b)]
+    assert scores["when"] == pytest.approx(1 - ks_2samp(*days).statistic)
     shares = [t["shape"].value_counts(normalize=True) for t in (a, b)]
     assert scores["shape"] == pytest.approx(1 - (shares[0] - shares[1]).abs().sum() / 2)
 
@@ -184,7 +187,7 @@ def test_noise_on_copies_is_seen_as_copying():
 
 def test_distances_are_manhattan_on_ranks_and_halved_dummies():
     train, holdout, synthetic = (mixed(120, seed) for seed in range(3))
-    numbers = ["size", "price", "count"]
+    numbers = ["size", "price", "count", "when"]
     known = pd.concat([train, holdout])
 
     def coded(table):
