@@ -22,6 +22,7 @@ from ._process import PRECISIONS, arithmetic, n_threads_of
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
+from .missingness import MISSINGNESS, Missingness
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective
@@ -39,6 +40,7 @@ AXES: dict[str, dict[str, type[Component]]] = {
     "likelihood": LIKELIHOODS | {"auto": Columnwise},
     "network": NETWORKS,
     "view": VIEWS,
+    "missingness": MISSINGNESS,
 }
 
 
@@ -60,6 +62,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         ],
         "network": [StrOptions(set(NETWORKS)), Network],
         "view": [StrOptions(set(VIEWS)), View, None],
+        "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"linear", "random"})],
@@ -97,6 +100,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         likelihood="auto",
         network="mlp",
         view="denoising",
+        missingness=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -130,6 +134,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.likelihood = likelihood
         self.network = network
         self.view = view
+        self.missingness = missingness
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.init = init

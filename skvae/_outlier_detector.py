@@ -44,6 +44,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Encoder and decoder.  The string takes the next two parameters.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
+    missingness : {"self_masking"} or Missingness or None, default=None
+        How cells come to be missing: None, in a way that the observed cells explain; else by
+        the value that they have.  It shapes training; scores are those of the observed cells.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -161,6 +164,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         likelihood="auto",
         network="mlp",
         view="denoising",
+        missingness=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -195,6 +199,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             likelihood=likelihood,
             network=network,
             view=view,
+            missingness=missingness,
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
             init=init,

@@ -10,10 +10,11 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseVAE
+from ._conditional import ConditionalMixin
 from ._sklearn_compat import with_callbacks
 
 
-class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
+class VAETransformer(ConditionalMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
     """Codes of rows by a variational autoencoder, with the way back, samples and scores.
 
     The encoder and the decoder start at the linear factor model that explains the table
@@ -40,6 +41,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         Encoder and decoder.  The string takes the next two parameters.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
+    missingness : {"self_masking"} or Missingness or None, default=None
+        How cells come to be missing: None, in a way that the observed cells explain; else by
+        the value that they have.  It shapes training and ``impute``; scores are those of the
+        observed cells.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -254,33 +259,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
             ``inverse_transform`` of the posterior means.
         """
         return self.inverse_transform(self.infer(X)[0])
-
-    def sample(self, n_samples=1, *, random_state=None):
-        """Draw new rows, the noise of the cells included.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            None takes that of the constructor.
-
-        Returns
-        -------
-        rows : ndarray or DataFrame of shape (n_samples, n_features)
-            With the columns, dtypes and categories seen in ``fit``.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral):
-            raise TypeError(
-                f"{type(self).__name__}.sample expects n_samples to be an integer, got "
-                f"{n_samples!r} of type {type(n_samples).__name__}."
-            )
-        if n_samples < 1:
-            raise ValueError(
-                f"{type(self).__name__}.sample expects n_samples >= 1, got {n_samples}."
-            )
-        return self._draw(int(n_samples), random_state)
 
     def interpolate(self, X, n_steps=9, *, method="linear"):
         """Rows along the way from the first row of ``X`` to the second, through code space.

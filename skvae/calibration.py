@@ -44,7 +44,10 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     vae.train()
     fitted = rows.take(train_index[:, :MAX_ROWS])
     held_out = rows.take(held_out_index[:, :MAX_ROWS])
-    vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
+    # The cells that are there would tell too small a noise where the others are missing for
+    # what they are.
+    if vae.missingness is None:
+        vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
     counted = _by_weight(rows, train_index)
     codes = vae.infer(rows.take(counted).inputs).rsample(noise)[:, 0]
     vae.prior.calibrate(codes.cpu().numpy(), seeds)

@@ -26,22 +26,25 @@ class VAE(Component):
         Turns the decoder's output into p(x|z).
     view : View or None
         What the encoder is shown of a row in training.
+    missingness : Missingness or None
+        How likely a cell is to be missing given its value; None where that says nothing.
     """
 
-    def __init__(self, network, posterior, prior, likelihood, view=None):
+    def __init__(self, network, posterior, prior, likelihood, view=None, missingness=None):
         super().__init__()
         self.network = network
         self.posterior = posterior
         self.prior = prior
         self.likelihood = likelihood
         self.view = view
+        self.missingness = missingness
 
     def build(self, shapes: Shapes, noise: Noise) -> VAE:
         """Create the weights of all parts, each member from its own generator."""
         self.n_inputs = shapes.n_inputs
         self.n_latents = shapes.n_components
         self.n_members = noise.n_members
-        for part in (self.posterior, self.prior, self.likelihood, self.view):
+        for part in (self.posterior, self.prior, self.likelihood, self.view, self.missingness):
             if part is not None:
                 part.build(shapes, noise)
         n_encoded = self.posterior.n_parameters(shapes)
@@ -76,8 +79,13 @@ class VAE(Component):
         posterior, prior = self.infer(inputs, network), self.prior()
         z = posterior.rsample(noise, n_draws)
         likelihood = self.decode(z, network)
+        log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)
+        # Scores are of the observed cells; in training the mask itself is data.
+        if self.training and self.missingness is not None and batch.mask is not None:
+            log_mask = self.missingness.log_prob_rows(likelihood, batch.values, batch.mask, noise)
+            log_likelihood = log_likelihood + log_mask
         return Pass(
-            log_likelihood=likelihood.log_prob_rows(batch.values, batch.mask),
+            log_likelihood=log_likelihood,
             kl=kl(posterior, prior, z),
             posterior=posterior,
             prior=prior,

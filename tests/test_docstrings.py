@@ -10,11 +10,21 @@ import pytest
 docscrape = pytest.importorskip("numpydoc.docscrape")
 
 PACKAGE = Path(__file__).resolve().parents[1] / "skvae"
-AXES = ("likelihoods", "networks", "objectives", "penalties", "posteriors", "priors", "views")
+AXES = (
+    "likelihoods",
+    "missingness",
+    "networks",
+    "objectives",
+    "penalties",
+    "posteriors",
+    "priors",
+    "views",
+)
 # Contracts, not things to use: a base has no parameters of its own and nothing to show.
 BASES = {
     "Component",
     "Likelihood",
+    "Missingness",
     "Network",
     "Objective",
     "Penalty",

@@ -59,7 +59,9 @@ class GaussianStep:
     def of(cls, vae, objective, optimizer) -> GaussianStep | None:
         """The step for this model, or None if a part of it is of another family."""
         parts = (vae.posterior, vae.prior, vae.likelihood, objective)
-        if optimizer.by_hand is None or not all(part.closed_form for part in parts):
+        if optimizer.by_hand is None or getattr(vae, "missingness", None) is not None:
+            return None
+        if not all(part.closed_form for part in parts):
             return None
         return cls(vae, objective, optimizer)
 

@@ -1,0 +1,236 @@
+"""What a fitted model says about cells given other cells: conditional samples, imputations."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import conditioning
+from .noise import Noise
+from .table import Encoded, check_table
+from .table.conditions import Conditions
+from .table.filling import filled, missing_cells
+from .table.frames import container_of
+
+# Draws per row where each row has a condition of its own.
+DRAWS_PER_CONDITION = 64
+# Below this share of the rows that were asked for, and below so many draws of a row, their
+# distribution is not to be relied on.
+LOW_SHARE = 0.1
+FEW_DRAWS = 5.0
+
+
+class ConditionalMixin:
+    """Sampling, with or without given cells, and imputation."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def sample(
+        self,
+        n_samples=1,
+        *,
+        given=None,
+        n_draws=None,
+        return_effective_size=False,
+        random_state=None,
+    ):
+        """Draw new rows, the noise of the cells included; ``given`` fixes some of their cells.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        given : dict, DataFrame or list of dict, default=None
+            Values that cells must have, by the name of their column (or its position in an
+            array); the others are drawn from p(rest | given) by annealed importance sampling
+            over codes.  A frame or a list holds one condition per row, and each gets one
+            draw; ``n_samples`` is then their number, and may be left out.
+        n_draws : int, default=None
+            Draws of the code that each condition is met by; None takes 1,024 or ``n_samples``
+            if that is more, and 64 for each row of a frame.
+        return_effective_size : bool, default=False
+            Whether to tell how many independent draws the rows are worth.
+        random_state : int, RandomState instance or None, default=None
+            None takes that of the constructor.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            With the columns, dtypes and categories seen in ``fit``; given cells as given.
+        effective_size : float or ndarray of shape (n_samples,)
+            Only with ``return_effective_size=True``: independent draws that the rows are worth,
+            at most ``n_samples``; for one condition per row, of the draws behind each row.
+
+        Raises
+        ------
+        ValueError
+            If a column or category is unknown, a value is missing or of another kind than its
+            column, all columns are given, or the posterior has no density.
+        """
+        check_is_fitted(self)
+        self._check_count("sample", "n_samples", n_samples)
+        if n_draws is not None:
+            self._check_count("sample", "n_draws", n_draws)
+        empty = isinstance(given, dict) and not given
+        if given is None or empty:
+            rows = self._draw(int(n_samples), random_state)
+            return (rows, float(n_samples)) if return_effective_size else rows
+        self._check_density("sample with given cells")
+        conditions = Conditions(self.codec_, given, f"{type(self).__name__}.sample")
+        n_rows = len(conditions.where)
+        if not conditions.is_one and n_samples not in (1, n_rows):
+            raise ValueError(
+                f"{type(self).__name__}.sample got {n_rows} conditions for n_samples={n_samples}."
+                " Leave out n_samples, or pass one condition for all rows."
+            )
+        encoded = self._given_cells(conditions)
+        noise = self._noise_of(random_state)
+        size: Any
+        with self._arithmetic():
+            if conditions.is_one:
+                n, least = int(n_samples), n_draws
+                values, size = conditioning.draws_given(self._coder(), encoded, n, least, noise)
+            else:
+                n = n_draws or DRAWS_PER_CONDITION
+                values, size = conditioning.draws_given_each(self._coder(), encoded, n, noise)
+        self._warn_of_few_draws(conditions, n, size)
+        rows = self._with_given(self._table(values), conditions)
+        return (rows, size) if return_effective_size else rows
+
+    def impute(self, X, n_imputations=None, *, method="miwae", n_draws=None, random_state=None):
+        """Fill missing cells by what the model says given the observed cells of their row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+        n_imputations : int, default=None
+            None fills in the best values: means, and likeliest categories.  A number gives as
+            many tables of random draws, to be analysed one by one and pooled by ``skvae.pool``.
+        method : {"miwae", "annealed", "gibbs"}, default="miwae"
+            ``"miwae"`` weighs draws from the encoder and the prior by the observed cells;
+            ``"annealed"`` also moves them, for rows about which the encoder is wrong;
+            ``"gibbs"`` is Metropolis-within-Gibbs, with the encoder of the filled row as
+            proposal.
+        n_draws : int, default=None
+            Draws per row; None takes 500, 64 and 200.
+        random_state : int, RandomState instance or None, default=None
+            Seeds random draws; None takes that of the constructor.  The best values depend on
+            nothing but the row.
+
+        Returns
+        -------
+        X_imputed : ndarray or DataFrame, or list of them
+            In the container and with the dtypes of ``X``; observed cells are untouched.  A
+            column without any observed cell in ``fit`` stays as it is.
+
+        References
+        ----------
+        Mattei and Frellsen, MIWAE, 2019; Mattei and Frellsen, Leveraging the Exact Likelihood
+        of Deep Latent Variable Models, 2018; Ipsen, Mattei and Frellsen, not-MIWAE, 2021.
+        """
+        check_is_fitted(self)
+        methods = conditioning.METHODS
+        if method not in methods:
+            raise ValueError(
+                f"{type(self).__name__}.impute expects a method among {sorted(methods)}, got "
+                f"{method!r}."
+            )
+        for name, value in (("n_imputations", n_imputations), ("n_draws", n_draws)):
+            if value is not None:
+                self._check_count("impute", name, value)
+        self._check_density("impute")
+        X = check_table(self, X, reset=False)
+        missing, encoded = missing_cells(X), self.codec_.encode(X)
+        tables = np.repeat(encoded.values[:, None], n_imputations or 1, 1)
+        if encoded.mask is not None:
+            gaps = np.flatnonzero(~encoded.mask.all(1))
+            part = Encoded(*(array[gaps] for array in encoded))
+            with self._arithmetic():
+                tables[gaps], size = conditioning.completions(
+                    self._coder(), part, method, int(n_draws or methods[method].n_draws),
+                    n_imputations, self._noise_of(random_state), self._features,
+                )  # fmt: skip
+            self._warn_of_uncertain_rows(method, size)
+        decoded = (self.codec_.decode(t, container=container_of(X)) for t in tables.swapaxes(0, 1))
+        completed = [filled(X, missing, table) for table in decoded]
+        return completed[0] if n_imputations is None else completed
+
+    def _check_count(self, method: str, name: str, value) -> None:
+        if not isinstance(value, Integral):
+            raise TypeError(
+                f"{type(self).__name__}.{method} expects {name} to be an integer, got "
+                f"{value!r} of type {type(value).__name__}."
+            )
+        if value < 1:
+            raise ValueError(f"{type(self).__name__}.{method} expects {name} >= 1, got {value}.")
+
+    def _check_density(self, what: str) -> None:
+        if not self.vae_.posterior.has_density:
+            raise ValueError(
+                f"{what} needs a density over codes, and the posterior of this "
+                f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
+                "posterior='normal'."
+            )
+
+    def _noise_of(self, random_state) -> Noise:
+        generator = check_random_state(self.random_state if random_state is None else random_state)
+        return Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
+
+    def _features(self, values: np.ndarray) -> np.ndarray:
+        """What the encoder sees of complete rows."""
+        return self.codec_.inputs(values, None)
+
+    def _given_cells(self, conditions: Conditions) -> Encoded:
+        """Conditions as the model sees them; cells of constant columns tell it nothing."""
+        encoded = self.codec_.encode(conditions.frame)
+        if encoded.mask is not None:
+            return encoded
+        return encoded._replace(mask=np.ones(encoded.values.shape, dtype=bool))
+
+    def _with_given(self, rows, conditions: Conditions):
+        cells, where = conditions.in_container(container_of(rows)), conditions.where
+        if conditions.is_one:
+            place = np.zeros(len(rows), dtype=np.intp)
+            where = where[place]
+            cells = cells[place] if isinstance(cells, np.ndarray) else _repeated(cells, place)
+        return filled(rows, where, cells)
+
+    def _warn_of_few_draws(self, conditions: Conditions, n: int, size) -> None:
+        if conditions.is_one and size < max(LOW_SHARE * n, 1.0):
+            worth = f"the {n} rows are worth about {size:.1f} independent draws"
+        elif not conditions.is_one and np.median(size) < LOW_SHARE * n:
+            worth = f"half of the rows rest on fewer than {np.median(size):.1f} of {n} draws"
+        else:
+            return
+        warnings.warn(
+            f"{type(self).__name__}.sample: {worth}, because the given cells are unlikely "
+            "under the model or leave very little room. Raise n_draws, give fewer cells, or "
+            "look whether rows like these were in fit.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+    def _warn_of_uncertain_rows(self, method: str, size: np.ndarray) -> None:
+        share = float(np.mean(size < FEW_DRAWS))
+        if share <= LOW_SHARE:
+            return
+        remedy = "Raise n_draws" + ("" if method == "annealed" else ", or use method='annealed'")
+        warnings.warn(
+            f"{type(self).__name__}.impute: for {share:.0%} of the rows with gaps the result "
+            f"rests on fewer than {FEW_DRAWS:.0f} effective draws. {remedy}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _repeated(frame, place: np.ndarray):
+    """Rows of a pandas or polars frame."""
+    return frame.iloc[place] if container_of(frame) == "pandas" else frame[place]
