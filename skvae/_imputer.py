@@ -42,8 +42,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         What stands for a missing cell.  NaN, None and NA are all missing unless another
         placeholder is given.
     refine : {"auto"} or None, default="auto"
-        Whether ridge regression and extremely randomised trees refine the columns that have
-        gaps in ``fit`` (all columns where there is none).  None is faster and smaller.
+        Whether a normal distribution, kernel ridge regression and extremely randomised trees
+        refine the columns that have gaps in ``fit`` (all columns where there is none).  None is
+        faster and smaller.
     add_indicator : bool, default=False
         Whether to append one column per column with gaps in ``fit`` that says where they are.
     keep_empty_features : bool, default=False
@@ -60,7 +61,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Models trained as one stack.
     n_draws : int, default=8
         Codes per row and member that a prediction averages over.
-    max_iter : int, default=12
+    max_iter : int, default=8
         Epochs at most.  An epoch of a small table goes through it several times, so that it
         has about forty steps.
     batch_size : int or "auto", default="auto"
@@ -172,7 +173,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         activation="silu",
         n_members=4,
         n_draws=8,
-        max_iter=12,
+        max_iter=8,
         batch_size="auto",
         learning_rate_init=1e-2,
         weight_decay=1e-4,

@@ -1,8 +1,7 @@
-"""Refinement: what ensemble, ridge and trees say together, weighed by held-out cells."""
+"""Refinement: what ensemble and regressors say together, weighed by held-out cells."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
+from .gaussian import WIDEST, Gaussian
 from .layout import Layout
 from .prediction import Prediction
-from .regression import Ridge, Trees
+from .regression import SmoothRidge, Trees
 from .residuals import Residuals, Spread
 
 # Regressors and errors are fitted on so many rows at most: their time and memory grow with it.
@@ -36,14 +36,13 @@ class ColumnModel:
     Parameters
     ----------
     weights : ndarray
-        Of the ensemble and of each regressor.
+        Of the ensemble, of the normal distribution where the column is one of numbers, and of
+        each regressor.
     regressors : list
         In the order of the weights.
     residuals : Residuals or None
         Errors of held-out cells, in units of ``spread``; None for categories.
     spread : Spread or None
-    linear : Ridge or None
-        Through which the gaps of other columns reach this one.
     atom : tuple of float
         The most frequent value of a numeric column, and its share.
     """
@@ -52,7 +51,6 @@ class ColumnModel:
     regressors: list[Any] = field(default_factory=list)
     residuals: Residuals | None = None
     spread: Spread | None = None
-    linear: Ridge | None = None
     atom: tuple[float, float] = (0.0, 0.0)
 
     def mix(self, parts: list[np.ndarray]) -> np.ndarray:
@@ -80,11 +78,14 @@ class Refinement:
     ----------
     models : list of ColumnModel
         Per column.
+    normal : Gaussian or None
+        Of all columns; None without rounds or numbers, or with too many.
     """
 
     def __init__(self, layout: Layout, rng, n_rounds: int, n_jobs=None):
         self.layout, self.rng, self.n_rounds, self.n_jobs = layout, rng, n_rounds, n_jobs
         self.models: list[ColumnModel] = []
+        self.normal: Gaussian | None = None
         self.order: list[int] = []
 
     def fit(self, predict: Predictor, values, mask, folds) -> Refinement:
@@ -96,6 +97,9 @@ class Refinement:
         wide = self.layout.repeat(mask)
         base, _ = predict(values, mask).mixture()
         table = np.where(wide, self.expanded, base)
+        if self.n_rounds and 0 < len(self.layout.numeric) <= WIDEST:
+            self.normal = Gaussian(self.layout, self.rng).fit(table, mask)
+        line = self._line(table, mask)
         improved = table.copy()
         refined = set(self._refinable(mask)) if self.n_rounds else set()
         for j in range(self.layout.n_columns):
@@ -103,15 +107,11 @@ class Refinement:
             visible[:, j] = False
             apart = predict(values, visible)
             start = np.where(self.layout.repeat(visible), self.expanded, apart.mixture()[0])
-            uncertain = self._uncertainty(apart, visible)
-            model = self._fit_column(
-                j, apart, start, uncertain, mask[:, j], folds[:, j], j in refined
-            )
+            model = self._fit_column(j, apart, start, line, mask[:, j], folds[:, j], j in refined)
             self.models.append(model)
             if j in refined:
-                improved[~mask[:, j], self.layout.slices[j]] = self._impute(
-                    j, start[~mask[:, j]], base[~mask[:, j]]
-                )
+                place = self.layout.slices[j]
+                improved[~mask[:, j], place] = self._impute(j, start, base, line, ~mask[:, j])
         self.order = sorted(refined, key=lambda j: (~mask[:, j]).sum())
         table = improved
         # Without gaps the first table is as good as any; trees on all rows still are better.
@@ -119,7 +119,7 @@ class Refinement:
             for j in self.order:
                 seen = mask[:, j]
                 self._fit_regressors(j, table, seen)
-                table[~seen, self.layout.slices[j]] = self._impute(j, table[~seen], base[~seen])
+                table[~seen, self.layout.slices[j]] = self._impute(j, table, base, line, ~seen)
         del self.expanded
         return self
 
@@ -133,20 +133,19 @@ class Refinement:
         return whole, spread
 
     def _complete(self, predict: Predictor, table, values, mask) -> tuple[np.ndarray, np.ndarray]:
-        prediction = predict(values, mask)
-        base, _ = prediction.mixture()
+        base, variance = predict(values, mask).mixture()
         table = np.where(self.layout.repeat(mask), table, base)
+        line = self._line(table, mask)
         for _ in range(min(self.n_rounds, 2)):
             for j in self.order:
                 gaps = ~mask[:, j]
                 if gaps.any():
-                    table[gaps, self.layout.slices[j]] = self._impute(j, table[gaps], base[gaps])
+                    table[gaps, self.layout.slices[j]] = self._impute(j, table, base, line, gaps)
         spread = np.zeros(mask.shape)
-        uncertain = self._uncertainty(prediction, mask)
         for j in self.layout.numeric:
             gaps, model = ~mask[:, j], self.models[j]
             if gaps.any() and model.spread is not None:
-                spread[gaps, j] = model.spread(self._guesses(j, uncertain[gaps], model.linear))
+                spread[gaps, j] = model.spread(self._guesses(j, variance, line, gaps))
         return table, spread
 
     def residuals(self, j: int) -> Residuals:
@@ -168,9 +167,11 @@ class Refinement:
             and self.layout.n_columns > 1
         ]
 
-    def _fit_column(
-        self, j, apart: Prediction, start, uncertain, seen, folds, refined
-    ) -> ColumnModel:
+    def _line(self, table, mask) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and variance that the normal distribution gives every cell."""
+        return None if self.normal is None else self.normal.without_each(table, mask)
+
+    def _fit_column(self, j, apart: Prediction, start, line, seen, folds, refined) -> ColumnModel:
         place = self.layout.slices[j]
         held = np.flatnonzero(folds >= 0)
         # Of each held-out cell, what the one member says that never saw it.
@@ -179,6 +180,10 @@ class Refinement:
         model = ColumnModel(np.ones(1))
         if refined:
             rows = np.flatnonzero(seen)
+            if line is not None and j in self.layout.numeric:
+                # Its parameters have seen the cell, by about this share.
+                share = min(self.layout.width / len(rows), 0.5)
+                parts.append(truth + (line[0][held, place] - truth) / (1.0 - share))
             A, y = self._without(start, j)[rows], self._target(j, rows)
             place_of = np.empty(len(seen), dtype=np.intp)
             place_of[rows] = np.arange(len(rows))
@@ -188,53 +193,44 @@ class Refinement:
                 model.regressors.append(regressor)
             model.weights = self._weights(j, parts, truth)
         if j in self.layout.numeric:
-            if refined:
-                linear = copy.copy(model.regressors[0])
-                model.linear = linear.explain(self._without(uncertain, j)[rows])
             found, counts = np.unique(self.expanded[seen, place], return_counts=True)
             model.atom = float(found[counts.argmax()]), counts.max() / counts.sum()
-            guesses = self._guesses(j, uncertain[held], model.linear)
+            guesses = self._guesses(j, apart.mixture()[1], line, held)
             error = (truth - model.mix(parts))[:, 0]
             model.spread = Spread(guesses, error)
             model.residuals = Residuals(error / np.maximum(model.spread(guesses), 1e-12))
         return model
 
-    def _uncertainty(self, prediction: Prediction, visible: np.ndarray) -> np.ndarray:
-        """Variance of each parameter, 0 where its cell is visible."""
-        mean, variance = prediction.mixture()
-        for j in self.layout.categorical:
-            place = self.layout.slices[j]
-            variance[:, place] = mean[:, place] * (1.0 - mean[:, place])
-        return np.where(self.layout.repeat(visible), 0.0, variance)
-
-    def _guesses(self, j: int, uncertain: np.ndarray, linear: Ridge | None) -> np.ndarray:
-        """Variances of the errors of a numeric column: of the ensemble, and through ridge."""
-        guesses = [uncertain[:, self.layout.slices[j].start]]
-        if linear is not None:
-            guesses.append(linear.variance(self._without(uncertain, j)))
+    def _guesses(self, j: int, variance: np.ndarray, line, rows) -> np.ndarray:
+        """Variances of the errors of a numeric column: of the ensemble, and the normal one."""
+        k = self.layout.slices[j].start
+        guesses = [variance[rows, k]] + ([] if line is None else [line[1][rows, k]])
         return np.stack(guesses, 1)
 
     def _fit_regressors(self, j: int, table: np.ndarray, seen: np.ndarray) -> None:
         rows = np.flatnonzero(seen)
         A, y = self._without(table, j)[rows], self._target(j, rows)
         model = self.models[j]
-        for weight, regressor in zip(model.weights[1:], model.regressors):
+        weights = model.weights[len(model.weights) - len(model.regressors) :]
+        for weight, regressor in zip(weights, model.regressors):
             if weight > 0:
                 regressor.fit(A, y)
 
-    def _impute(self, j: int, table: np.ndarray, base: np.ndarray) -> np.ndarray:
-        model = self.models[j]
-        parts = [base[:, self.layout.slices[j]]]
-        if len(table) == 0:
+    def _impute(self, j: int, table, base, line, gaps: np.ndarray) -> np.ndarray:
+        model, place = self.models[j], self.layout.slices[j]
+        parts = [base[gaps, place]]
+        if line is not None and j in self.layout.numeric:
+            parts.append(line[0][gaps, place])
+        if not gaps.any():
             return parts[0]
-        A = self._without(table, j)
-        for weight, regressor in zip(model.weights[1:], model.regressors):
+        A = self._without(table[gaps], j)
+        for weight, regressor in zip(model.weights[len(parts) :], model.regressors):
             parts.append(regressor.predict(A) if weight > 0 else parts[0])
         return model.mix(parts)
 
     def _new_regressors(self, j: int) -> list[Any]:
         if j in self.layout.numeric:
-            return [Ridge(), Trees(None, self.rng, self.n_jobs)]
+            return [SmoothRidge(self.rng), Trees(None, self.rng, self.n_jobs)]
         return [Trees(self.layout.sizes[j], self.rng, self.n_jobs)]
 
     def _without(self, table: np.ndarray, j: int) -> np.ndarray:

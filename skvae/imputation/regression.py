@@ -4,61 +4,111 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.kernel_approximation import Nystroem
 
-ALPHAS = np.logspace(-3, 4, 15)
+ALPHAS = np.logspace(-4, 4, 17)
 N_TREES = 40
-# Uncertain features never explain more of the error than all but this share.
-SMALLEST_NOISE = 0.05
+N_LANDMARKS = 200
+# Kernel's exponent at the mean distance of two rows.
+NEARNESS = 0.3
+FARTHEST = 6.0
+LINE = 0.5
 # Features that a split tries at most: time grows with them, on wide tables more than it is worth.
 MOST_TRIED = 50
 
 
 class Ridge:
-    """Ridge regression whose penalty has the least exact leave-one-out error."""
+    """Ridge regression whose penalty has the least exact leave-one-out error.
+
+    Parameters
+    ----------
+    standardise : bool, default=True
+        Whether every feature is divided by its standard deviation.
+    """
+
+    def __init__(self, standardise=True):
+        self.standardise = standardise
 
     def fit(self, A: np.ndarray, y: np.ndarray) -> Ridge:
         """Fit to the rows of ``A``."""
-        self.loc, self.scale = A.mean(0), A.std(0)
-        self.scale = np.where(self.scale > 1e-9, self.scale, 1.0)
+        loc, scale = A.mean(0), A.std(0)
+        scale = np.where(self.standardise & (scale > 1e-9), scale, 1.0)
         self.low, self.high = y.min(), y.max()
         mean, n = y.mean(), len(y)
-        white = (A - self.loc) / self.scale
-        # The smaller of the two Gram matrices; its eigenvectors serve every penalty.
+        white = (A - loc) / scale
+        # One decomposition serves every penalty.
         U, s, Vt = np.linalg.svd(white, full_matrices=False)
         kept = s > 1e-7 * max(s.max(initial=0.0), 1e-30)
         U, s, Vt = U[:, kept], s[kept], Vt[kept]
-        rotated = U.T @ (y - mean)
+        rotated, squares = U.T @ (y - mean), U**2
         best = np.inf
         for alpha in ALPHAS * n / 1000:
             shrink = s**2 / (s**2 + alpha)
-            leverage = np.minimum(1.0 / n + U**2 @ shrink, 1.0 - 1e-6)
+            leverage = np.minimum(1.0 / n + squares @ shrink, 1.0 - 1e-6)
             residual = (y - mean - U @ (shrink * rotated)) / (1.0 - leverage)
             error = residual @ residual
             if error < best:
                 best, self._left_out = error, np.clip(y - residual, self.low, self.high)
                 coefficient = Vt.T @ (s / (s**2 + alpha) * rotated)
-        self.coefficient = coefficient / self.scale
-        self.noise = best / n
-        self.offset = mean - self.loc @ self.coefficient
+        self.coefficient = coefficient / scale
+        self.offset = mean - loc @ self.coefficient
         return self
 
     def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Fit; give each row's prediction ``(rows, 1)`` by the others."""
-        return self.fit(A, y)._left_out[:, None]
-
-    def variance(self, variances: np.ndarray) -> np.ndarray:
-        """Variance of errors where features are uncertain by these variances."""
-        return self.noise + variances @ self.coefficient**2
-
-    def explain(self, variances: np.ndarray) -> Ridge:
-        """Take off the noise what uncertain features have put into the rows of ``fit``."""
-        explained = float(np.mean(variances @ self.coefficient**2))
-        self.noise = max(self.noise - explained, SMALLEST_NOISE * self.noise)
-        return self
+        self.fit(A, y)
+        left_out = self._left_out[:, None]
+        del self._left_out
+        return left_out
 
     def predict(self, A: np.ndarray) -> np.ndarray:
         """Predictions ``(rows, 1)``, never beyond what was seen."""
         return np.clip(A @ self.coefficient + self.offset, self.low, self.high)[:, None]
+
+
+class SmoothRidge:
+    """Ridge regression on the features and on smooth functions of them.
+
+    The functions are those of a Gaussian kernel, by its values at some of the rows.  Features
+    are cut far outside, where a smooth function says nothing.
+
+    Parameters
+    ----------
+    rng : RandomState
+        Chooses these rows.
+    """
+
+    def __init__(self, rng):
+        self.seed = rng.randint(np.iinfo(np.int32).max)
+
+    def fit(self, A: np.ndarray, y: np.ndarray) -> SmoothRidge:
+        """Fit to the rows of ``A``."""
+        self.fit_left_out(A, y)
+        return self
+
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Fit; give each row's prediction ``(rows, 1)`` by the others."""
+        self.loc, self.scale = A.mean(0), A.std(0)
+        self.scale = np.where(self.scale > 1e-9, self.scale, 1.0)
+        white = self._white(A)
+        # Rows are apart by the square root of twice the number of features that vary.
+        gamma = NEARNESS / max(2.0 * (white**2).sum(1).mean(), 1e-9)
+        n = min(N_LANDMARKS, len(A))
+        self.map = Nystroem(gamma=gamma, n_components=n, random_state=self.seed).fit(white)
+        self.ridge = Ridge(standardise=False)
+        return self.ridge.fit_left_out(self._features(white), y)
+
+    def predict(self, A: np.ndarray) -> np.ndarray:
+        """Predictions ``(rows, 1)``, never beyond what was seen."""
+        return self.ridge.predict(self._features(self._white(A)))
+
+    def _white(self, A: np.ndarray) -> np.ndarray:
+        return np.clip((A - self.loc) / self.scale, -FARTHEST, FARTHEST)
+
+    def _features(self, white: np.ndarray) -> np.ndarray:
+        # As much variance for the straight line as for the rest.
+        line = white * (LINE / np.sqrt(white.shape[1]))
+        return np.hstack([self.map.transform(white), line])
 
 
 class Trees:
