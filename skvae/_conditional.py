@@ -101,7 +101,7 @@ class ConditionalMixin:
                 n = n_draws or DRAWS_PER_CONDITION
                 values, size = conditioning.draws_given_each(self._coder(), encoded, n, noise)
         self._warn_of_few_draws(conditions, n, size)
-        rows = self._with_given(self._table(values), conditions)
+        rows = self._with_given(self._table(values, self._generator(random_state)), conditions)
         return (rows, size) if return_effective_size else rows
 
     def impute(self, X, n_imputations=None, *, method="miwae", n_draws=None, random_state=None):
@@ -159,7 +159,12 @@ class ConditionalMixin:
                     n_imputations, self._noise_of(random_state), self._features,
                 )  # fmt: skip
             self._warn_of_uncertain_rows(method, size)
-        decoded = (self.codec_.decode(t, container=container_of(X)) for t in tables.swapaxes(0, 1))
+        # Cells that share a value are drawn where the others are.
+        uniform: Any = [None] * tables.shape[1]
+        if n_imputations is not None and self.codec_.draws_cells_:
+            uniform = self._generator(random_state).random_sample(tables.swapaxes(0, 1).shape)
+        container = container_of(X)
+        decoded = (self.codec_.decode(tables[:, i], container, u) for i, u in enumerate(uniform))
         completed = [filled(X, missing, table) for table in decoded]
         return completed[0] if n_imputations is None else completed
 
@@ -180,8 +185,11 @@ class ConditionalMixin:
                 "posterior='normal'."
             )
 
+    def _generator(self, random_state) -> np.random.RandomState:
+        return check_random_state(self.random_state if random_state is None else random_state)
+
     def _noise_of(self, random_state) -> Noise:
-        generator = check_random_state(self.random_state if random_state is None else random_state)
+        generator = self._generator(random_state)
         return Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
 
     def _features(self, values: np.ndarray) -> np.ndarray:
@@ -204,7 +212,7 @@ class ConditionalMixin:
         return filled(rows, where, cells)
 
     def _warn_of_few_draws(self, conditions: Conditions, n: int, size) -> None:
-        if conditions.is_one and size < max(LOW_SHARE * n, 1.0):
+        if conditions.is_one and size < LOW_SHARE * n:
             worth = f"the {n} rows are worth about {size:.1f} independent draws"
         elif not conditions.is_one and np.median(size) < LOW_SHARE * n:
             worth = f"half of the rows rest on fewer than {np.median(size):.1f} of {n} draws"

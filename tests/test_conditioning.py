@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 from test_exactness import factor_data, in_units, plant, planted
 
 from skvae import VAETransformer, conditioning
@@ -62,6 +63,21 @@ def test_given_cells_of_a_known_normal(noise, n_given):
     # Three standard errors for one column are a little more for the largest of fourteen.
     assert deviations(rows, *exact).max() < 3.0 * np.sqrt(2000 / size) + 0.3
     assert deviations(vae.sample(2000, random_state=3), *exact).max() > 10
+
+
+def test_given_cells_of_a_learned_linear_model():
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(2, 6))
+    covariance = loadings.T @ loadings + 0.25 * np.eye(6)
+    X = rng.multivariate_normal(np.arange(6.0), covariance, size=3000)
+    model = VAETransformer(2, hidden_layer_sizes=(), max_iter=5, random_state=0).fit(X)
+    truth = stats.multivariate_normal(np.arange(6.0), covariance)
+    given = {0: 2.0, 4: 1.0}
+    exact = conditional(truth, [0, 4], np.array([2.0, 1.0]))
+    # So few rows that what 3,000 rows leave open about the model does not show.
+    rows = model.sample(200, given=given, random_state=0)
+    assert deviations(rows, *exact).max() < 3.5
+    assert deviations(model.sample(200, random_state=0), *exact).max() > 6
 
 
 def test_draws_of_the_encoder_without_weights_are_wrong(planted_pair):
@@ -172,6 +188,41 @@ def test_given_cells_keep_dtypes_and_exact_values(mixed_model):
     each = mixed_model.sample(given=[{"sex": "male"}, {"age": 30, "member": False}])
     assert each["sex"][0] == "male" and each["age"][1] == 30 and not each["member"][1]
     assert mixed_model.sample(3, given={}).shape == (3, 5)
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+def test_given_dates_levels_and_nullable_cells():
+    rng = np.random.default_rng(0)
+    days = rng.integers(0, 900, 200)
+    X = pd.DataFrame(
+        {
+            "since": pd.Timestamp("2020-01-01", tz="UTC") + pd.to_timedelta(days, unit="D"),
+            "grade": pd.Categorical(
+                np.array(["low", "mid", "high"])[days // 300],
+                categories=["low", "mid", "high"],
+                ordered=True,
+            ),
+            "flag": pd.array(days > 450, dtype="boolean"),
+            "visits": rng.poisson(3, 200),
+        }
+    )
+    model = VAETransformer(
+        2, hidden_layer_sizes=(8,), max_iter=5, random_state=0, column_kinds={"visits": "count"}
+    ).fit(X)
+    for given in (
+        {"since": "2021-05-01", "flag": 1},
+        {"since": pd.Timestamp("2021-05-01"), "visits": 4},
+        {"grade": "mid", "visits": 2},
+    ):
+        rows = model.sample(4, given=given, random_state=0)
+        assert (rows.dtypes == X.dtypes).all()
+        for column, value in given.items():
+            value = pd.Timestamp("2021-05-01", tz="UTC") if column == "since" else value
+            assert (rows[column] == value).all()
+    with pytest.raises(ValueError, match="'since' should be a date-time; got 5"):
+        model.sample(given={"since": 5})
+    with pytest.raises(ValueError, match="'visits' should be non-negative whole numbers"):
+        model.sample(given={"visits": -1})
 
 
 def test_given_cells_in_polars(mixed_model):

@@ -57,15 +57,15 @@ class Conditions:
         for i, row in enumerate(rows):
             for key, value in row.items():
                 place = self._place(key, names)
-                self._check(codec.columns_[place], value)
-                cells[i, place], self.where[i, place] = value, True
+                cells[i, place] = self._checked(codec.columns_[place], value)
+                self.where[i, place] = True
         if self.where.all(1).any():
             raise ValueError(
                 f"{asker} expects at least one column to draw, got all {len(names)} columns in "
                 "given. Leave out those that are to be drawn."
             )
         self.frame = pd.DataFrame(
-            {j: pd.Series(cells[:, j], dtype=object).infer_objects() for j in range(len(names))}
+            {j: _series(column, cells[:, j]) for j, column in enumerate(codec.columns_)}
         )
         self.frame.columns = pd.Index(names, tupleize_cols=False)
 
@@ -96,28 +96,43 @@ class Conditions:
             f"expected {known}."
         )
 
-    def _check(self, column: Any, value: Any) -> None:
+    def _checked(self, column: Any, value: Any) -> Any:
+        """The value as a cell of the column."""
         scalar = isinstance(value, (str, bytes)) or np.ndim(value) == 0
         if not scalar:
             self._refuse(column, "one value", value, "For one condition per row pass a DataFrame")
         if value is None or value is pd.NaT or value is pd.NA or value != value:
             self._refuse(column, "a value", value, "Leave out the column to have it drawn")
+        if _is_time(column):
+            value = self._time(column, value)
         if isinstance(column, CategoricalColumn):
             if value not in column.categories + column.rare:
                 levels = ", ".join(map(repr, column.categories[:20]))
                 more = ", ..." if column.size > 20 else ""
                 self._refuse(column, f"one of its categories, {levels}{more}", value)
         elif isinstance(column, ConstantColumn):
-            if value != column.value:
+            if (value.timestamp() if _is_time(column) else value) != column.value:
                 known = f"its only value in fit, {column.value!r}"
                 self._refuse(column, known, value, "Leave it out")
         else:
-            self._check_number(column, value)
+            value = self._number(column, value)
+        return value
 
-    def _check_number(self, column: Any, value: Any) -> None:
+    def _time(self, column: Any, value: Any) -> pd.Timestamp:
+        zone, time = column.form.zone, pd.NaT
+        if not isinstance(value, (Real, np.number, np.bool_)):
+            time = pd.to_datetime(value, errors="coerce")
+        if not isinstance(time, pd.Timestamp) or (time.tz is not None and zone is None):
+            kind = "a date-time" if zone else "a date-time without a time zone"
+            self._refuse(column, kind, value)
+        if zone is None:
+            return time
+        return time.tz_localize(zone) if time.tz is None else time.tz_convert(zone)
+
+    def _number(self, column: Any, value: Any) -> Any:
         number = getattr(column.form, "number", None)
         if number is None:
-            return
+            return value
         kind = np.dtype(number).kind
         flags = kind == "b"
         if flags and value not in (False, True):
@@ -134,6 +149,7 @@ class Conditions:
             beyond = outside(np.array([float(value)]))
             if beyond is not None and beyond.any():
                 self._refuse(column, column.domain, value)
+        return bool(value) if flags else value
 
     def _refuse(self, column: Any, expected: str, value: Any, remedy: str = "") -> None:
         end = f" {remedy}." if remedy else ""
@@ -141,6 +157,17 @@ class Conditions:
             f"{self.asker}: the given value of column {column.name!r} should be {expected}; got "
             f"{value!r} of type {type(value).__name__}.{end}"
         )
+
+
+def _is_time(column: Any) -> bool:
+    return column.form.role == "datetime"
+
+
+def _series(column: Any, cells: np.ndarray) -> pd.Series:
+    series = pd.Series(cells, dtype=object)
+    if not _is_time(column):
+        return series.infer_objects()
+    return pd.to_datetime(series, utc=True).dt.tz_convert(column.form.zone)
 
 
 def _rows_of(given: Any, asker: str) -> list[Mapping]:
