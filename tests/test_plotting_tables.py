@@ -369,7 +369,7 @@ def test_long_tails_are_cut_and_said():
     assert not is_cut and edges[-1] == 1
     table = pd.DataFrame({"income": np.r_[values, -3.5]})
     display = SampleDisplay.from_tables(table, table, parts="margins")
-    assert "beyond the axis: 0.2% | 0.2%" in display.axes_[0].get_xlabel()
+    assert "beyond: 0.2% | 0.2%" in display.axes_[0].get_xlabel()
 
 
 def test_whole_numbers_get_bins_of_equal_numbers():

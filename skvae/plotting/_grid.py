@@ -11,6 +11,7 @@ from ._style import INK, axes, pyplot
 
 SMALL, TINY = 8.5, 7.5
 MAX_PER_ROW = 4
+PANEL_WIDTH = 2.05
 
 
 class Place(NamedTuple):
@@ -71,7 +72,7 @@ def small_multiples(caller: str, ax, n: int, height: float = 1.75):
     """A place and ``n`` bare axes in it; ``ax`` may be None, an axes or an array of axes."""
     if ax is None or hasattr(ax, "get_subplotspec"):
         n_rows, n_columns = shape_of(n)
-        where = place(caller, ax, (2.35 * max(n_columns, 2), height * n_rows + 0.7))
+        where = place(caller, ax, (PANEL_WIDTH * max(n_columns, 2), height * n_rows + 0.7))
         return where, divided(caller, where.figure, where.spec, n)
     given = np.asarray(ax, dtype=object).ravel()
     if len(given) < n:

@@ -127,7 +127,7 @@ def _draw_histograms(ax, groups: list[Group], is_date: bool) -> str:
         ax.xaxis.set_major_formatter(lambda value, _: _short_number(value))
     if not is_cut or max(beyond) == 0:
         return ""
-    return "beyond the axis: " + " | ".join(f"{share:.1%}" for share in beyond)
+    return "beyond: " + " | ".join(f"{share:.1%}" for share in beyond)
 
 
 def _edges(values: list[np.ndarray]) -> tuple[np.ndarray, bool]:

@@ -147,7 +147,7 @@ class MissingnessDisplay:
         height = 1.45 + len(names) * (
             0.3 if len(names) <= 12 else 0.21 if len(names) <= 30 else 0.16
         )
-        where = place(caller, ax, (8.8, height))
+        where = place(caller, ax, (8.2, height))
         self.figure_ = where.figure
         widths = (4.6, 1.0, 0.36 * max(n_patterns, 4) + 0.2)
         grid = where.spec.subgridspec(1, 3, width_ratios=widths)

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..metrics import column_shapes, pair_trends
 from ._associations import associations, draw_matrix, draw_scale, levels_by_column
-from ._grid import SMALL, divided, place, shape_of
+from ._grid import PANEL_WIDTH, SMALL, divided, place, shape_of
 from ._margins import draw_margin, ground, handles_of, outline
 from ._style import BLUE, INK, axes, pyplot
 from ._tables import chosen_columns, frame_of
@@ -183,8 +183,8 @@ class SampleDisplay:
         self.axes_ = self.matrix_axes_ = self.legend_ = None
         with_margins, with_matrices = parts != "associations", parts != "margins"
         n_down, n_across = shape_of(len(self.columns_))
-        heights = (1.9 * n_down * with_margins, 3.7 * with_matrices)
-        width = 9.4 if with_matrices else 2.35 * max(n_across, 2)
+        heights = (1.9 * n_down * with_margins, 3.3 * with_matrices)
+        width = PANEL_WIDTH * (4 if with_matrices else max(n_across, 2))
         where = place(caller, ax, (width, sum(heights) + 0.6))
         self.figure_ = where.figure
         rows = where.spec.subgridspec(2, 1, height_ratios=heights) if parts == "both" else None
@@ -242,7 +242,7 @@ class SampleDisplay:
         score = self.shapes_.scores[column]
         note = "" if np.isnan(score) else f"shape {score:.2f}"
         shares = real[column].isna().mean(), synthetic[column].isna().mean()
-        return f"{note}, missing {shares[0]:.1%} | {shares[1]:.1%}" if max(shares) else note
+        return f"{note}\nmissing {shares[0]:.1%} | {shares[1]:.1%}" if max(shares) else note
 
     def _title(self, real, synthetic, with_margins) -> str:
         title = f"{len(synthetic):,} synthetic rows against {len(real):,} real ones"
