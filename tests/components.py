@@ -29,6 +29,7 @@ from skvae.likelihoods import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
+from skvae.missingness import SelfMasking
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE
@@ -93,6 +94,7 @@ NETWORKS = {
     "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
 } | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}
+MISSINGNESS = {"self_masking": SelfMasking(), "self_masking-2": SelfMasking(n_draws=2)}
 VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
 
 TABLE = {
@@ -102,6 +104,7 @@ TABLE = {
     "objective": OBJECTIVES,
     "network": NETWORKS,
     "view": VIEWS,
+    "missingness": MISSINGNESS,
 }
 EVERY = {
     f"{axis}:{name}": (axis, component)
@@ -193,6 +196,7 @@ def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
         "prior": StandardNormal(),
         "likelihood": Normal(),
         "view": None,
+        "missingness": None,
     }
     parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
     blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks
