@@ -61,7 +61,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Models trained as one stack.
     n_draws : int, default=8
         Codes per row and member that a prediction averages over.
-    max_iter : int, default=8
+    max_iter : int, default=6
         Epochs at most.  An epoch of a small table goes through it several times, so that it
         has about forty steps.
     batch_size : int or "auto", default="auto"
@@ -173,7 +173,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         activation="silu",
         n_members=4,
         n_draws=8,
-        max_iter=8,
+        max_iter=6,
         batch_size="auto",
         learning_rate_init=1e-2,
         weight_decay=1e-4,

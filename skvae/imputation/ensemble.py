@@ -22,7 +22,7 @@ from .network import ConditionalNetwork
 # An epoch has at least so many steps: judging held-out cells takes as long as some of them.
 STEPS_PER_EPOCH = 40
 # So many rows with held-out cells tell one epoch from another.
-JUDGED_ROWS = 1024
+JUDGED_ROWS = 512
 # Fewer held-out cells per member say nothing.
 FEWEST_CELLS = 10
 

@@ -146,13 +146,13 @@ class ConditionalBound(Objective):
 
     Parameters
     ----------
-    n_draws : int, default=4
+    n_draws : int, default=2
         Draws per row when held-out cells are judged.
     warm_up : float, default=0.1
         Share of the run over which the KL term comes in.
     """
 
-    def __init__(self, n_draws=4, warm_up=0.1):
+    def __init__(self, n_draws=2, warm_up=0.1):
         super().__init__()
         self.n_draws = n_draws
         self.warm_up = warm_up

@@ -7,7 +7,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.kernel_approximation import Nystroem
 
 ALPHAS = np.logspace(-4, 4, 17)
-N_TREES = 40
+N_TREES = 32
 N_LANDMARKS = 200
 # Kernel's exponent at the mean distance of two rows.
 NEARNESS = 0.3
