@@ -47,11 +47,15 @@ def setup(app):
 
 # -- gallery -----------------------------------------------------------------------------------
 
+without_gallery = os.environ.get("SKVAE_DOCS_NO_GALLERY") == "1"
+# The user guide shows pictures that the examples draw.
+suppress_warnings = ["image.not_readable"] if without_gallery else []
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
-    "plot_gallery": "False" if os.environ.get("SKVAE_DOCS_NO_GALLERY") == "1" else "True",
+    "within_subsection_order": "FileNameSortKey",
+    "plot_gallery": "False" if without_gallery else "True",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "copyfile_regex": r".*\.csv",
@@ -70,7 +74,7 @@ html_static_path = ["_static"]
 html_css_files = ["skvae.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "install": [], "architecture": []}
+html_sidebars = {"index": [], "install": [], "architecture": [], "gallery/*": []}
 html_theme_options = {
     "logo": {"text": "skvae"},
     "show_prev_next": False,

@@ -8,12 +8,11 @@ page: features for a classifier, outliers, a mixed table with holes, and a look 
 went.
 """
 
-# sphinx_gallery_thumbnail_number = 3
-
 # %%
 # One helper finds the file beside this page, another keeps the pictures.  From the command
 # line (``make demo``) they are written to the folder ``SKVAE_DEMO_DIR``, or ``build/demo``.
 
+# sphinx_gallery_thumbnail_number = 3
 import os
 import sys
 import time
