@@ -74,7 +74,7 @@ cells = ImputationDisplay.from_estimator(
 # -----------------
 # Error in standard deviations of the column over the hidden cells, and the share of species that
 # were guessed right, beside scikit-learn's imputers.  One table and one mask are an
-# illustration; ``benchmarks/imputation.py`` has thirty times as many.
+# illustration; ``benchmarks/imputation.py`` has many of both.
 
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
