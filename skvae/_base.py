@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -278,8 +279,9 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _parts(self, X):
         """Number of rows, and the table encoded part by part."""
         check_is_fitted(self)
-        if hasattr(self, "feature_names_in_"):
-            # The check of names would warn of each part of an array anew.
+        if issparse(X) or hasattr(self, "feature_names_in_"):
+            # The check of names would warn of each part of an array anew; that of counts
+            # says which row is bad.
             X = check_table(self, X, reset=False)
             return inference.parts_of(X, self.codec_.encode)
         return inference.parts_of(X, self._encode)
@@ -325,6 +327,14 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
 
     # -- machine --------------------------------------------------------------------------
 
+    def _takes_sparse(self) -> bool:
+        """Whether all columns are counts, whose zeros need not be stored."""
+        likelihood = self.likelihood
+        if isinstance(likelihood, str):
+            likelihood = LIKELIHOODS.get(likelihood)
+        kinds = getattr(self, "column_kinds", None)
+        return getattr(likelihood, "kind", None) == "count" and not kinds
+
     def _device(self) -> torch.device:
         return resolve_device(self.device)
 
@@ -346,4 +356,5 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = self._takes_sparse()
         return tags

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from joblib import hash as joblib_hash
+from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import _check_sample_weight, _num_samples
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
 from . import inference
 from ._diagnostics import diagnose, warn_if_empty
@@ -18,7 +19,7 @@ from ._stacked_search import stacked_search
 from .calibration import calibrate
 from .noise import Noise
 from .table import TableCodec, check_table
-from .training import History, Rows, Settings, start_at_linear_model, train
+from .training import History, Rows, Settings, SparseRows, start_at_linear_model, train
 
 # A validation split of fewer rows says nothing about the bound.
 MIN_VALIDATION_ROWS = 5
@@ -130,11 +131,18 @@ class FittingMixin:
                 return rows
         if codec is not None:
             self.codec_ = codec.fit(X, sample_weight=sample_weight)
-        encoded = self.codec_.encode(X)
-        rows = Rows.from_arrays(encoded, self.codec_.log_scale_, sample_weight, device)
+        rows = self._resident(X, sample_weight)
         if cache is not None:
             cache[key] = self.codec_, rows
         return rows
+
+    def _resident(self, X, sample_weight) -> Rows:
+        """The encoded table on the device; a sparse one is encoded batch by batch."""
+        codec, device = self.codec_, self._device()
+        if issparse(X):
+            counts = X[:, codec.modelled_index_]
+            return SparseRows.of(counts, codec.inputs, codec.n_inputs_, sample_weight, device)
+        return Rows.from_arrays(codec.encode(X), codec.log_scale_, sample_weight, device)
 
     def _complete(self, job: Job, history: History, calibrated: bool) -> np.ndarray:
         """Calibrate the trained model and record how it came about."""
@@ -182,12 +190,12 @@ class FittingMixin:
         self : estimator
             The estimator.
         """
-        encoded = self._encode(X)
+        check_is_fitted(self)
+        X = check_table(self, X, reset=False)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, encoded.values)
-        unit = self.codec_.log_scale_
-        rows = Rows.from_arrays(encoded, unit, sample_weight, self._device())
-        index = torch.arange(len(encoded.values), device=rows.values.device)
+            sample_weight = _check_sample_weight(sample_weight, X)
+        rows = self._resident(X, sample_weight)
+        index = torch.arange(len(rows.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
         generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ._pass import Batch, Cells
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
+from .training.rows import PART_NUMBERS, split
 
 N_DRAWS = 8
 # Many rows need no draws of their own: so many decoded rows fix a noise well enough.
@@ -42,14 +43,14 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     held_out_index = train_index if validation_index is None else validation_index
     noise = Noise(seeds, rows.values.device)
     vae.train()
-    fitted = rows.take(train_index[:, :MAX_ROWS])
-    held_out = rows.take(held_out_index[:, :MAX_ROWS])
-    # The cells that are there would tell too small a noise where the others are missing for
-    # what they are.
-    if vae.missingness is None:
+    # Only a noise is refitted, and only locations have one.  The cells that are there would tell
+    # too small a one where the others are missing for what they are.
+    if vae.likelihood.n_locations and vae.missingness is None:
+        fitted = rows.take(train_index[:, :MAX_ROWS])
+        held_out = rows.take(held_out_index[:, :MAX_ROWS])
         vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
-    counted = _by_weight(rows, train_index)
-    codes = vae.infer(rows.take(counted).inputs).rsample(noise)[:, 0]
+    parts = rows.parts(_by_weight(rows, train_index))
+    codes = torch.cat([vae.infer(part.inputs).rsample(noise)[:, 0] for part in parts], 1)
     vae.prior.calibrate(codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
@@ -101,5 +102,9 @@ def _bounds_by_factor(vae, batch: Batch) -> Tensor:
 
 def _bound(vae, batch: Batch, draws: FixedDraws, log_factor: float) -> Tensor:
     vae.posterior.calibrate(torch.full((vae.n_members,), log_factor))
-    log_weight = vae(batch, draws, 2 * N_DRAWS).log_weight()
+    n_rows, n_columns = batch.values.shape[2:]
+    at_once = max(PART_NUMBERS // (2 * N_DRAWS * vae.n_members * n_columns), 1)
+    sizes = [min(at_once, n_rows - start) for start in range(0, n_rows, at_once)]
+    parts = [vae(part, draws, 2 * N_DRAWS).log_weight() for part in split(batch, sizes)]
+    log_weight = torch.cat(parts, -1)
     return torch.logsumexp(log_weight, 1) - math.log(2 * N_DRAWS)

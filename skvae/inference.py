@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from ._pass import Batch
@@ -24,6 +25,8 @@ CHUNK_ROWS = 2048
 MIN_CHUNK_ROWS = 32
 # Whole chunks; enough to forget what the check of a table costs, few enough for their copies.
 PART_ROWS = 15 * CHUNK_ROWS
+# Of wide tables fewer rows, so that memory does not grow with the columns.
+PART_NUMBERS = 1 << 20
 # Far out is far out: beyond this, sums of weighted codes would overflow.
 LARGEST_CODE = 1e9
 
@@ -31,17 +34,22 @@ LARGEST_CODE = 1e9
 def parts_of(X, encode: Callable[[Any], Any]) -> tuple[int, Iterator[tuple[slice, Any]]]:
     """Number of rows, and the slices of a table, each with what ``encode`` makes of it.
 
-    A long array of numbers is never copied as a whole; any other table is one part.
+    A long array of numbers is never copied as a whole, and a sparse matrix never made dense
+    as a whole; any other table is one part.
     """
+    if issparse(X):
+        return X.shape[0], _parts_of_array(X.tocsr(), encode)
     if type(X) not in (np.ndarray, np.memmap) or X.ndim != 2 or X.dtype.kind not in "fiub":
         encoded = encode(X)
         return len(encoded.values), iter([(slice(None), encoded)])
     return len(X), _parts_of_array(np.asarray(X), encode)
 
 
-def _parts_of_array(X: np.ndarray, encode: Callable[[Any], Any]) -> Iterator[tuple[slice, Any]]:
-    for start in range(0, max(len(X), 1), PART_ROWS):
-        rows = slice(start, start + PART_ROWS)
+def _parts_of_array(X, encode: Callable[[Any], Any]) -> Iterator[tuple[slice, Any]]:
+    n_rows, n_columns = X.shape
+    at_once = max(min(PART_ROWS, PART_NUMBERS // max(n_columns, 1)), 1)
+    for start in range(0, max(n_rows, 1), at_once):
+        rows = slice(start, start + at_once)
         try:
             encoded = encode(X[rows])
         except (TypeError, ValueError) as error:
@@ -55,9 +63,10 @@ def _parts_of_array(X: np.ndarray, encode: Callable[[Any], Any]) -> Iterator[tup
     raise failure
 
 
-def chunk_rows(n_draws: int = 1) -> int:
-    """Rows per chunk: a fixed number of decoded rows, whatever the number of draws."""
-    return max(CHUNK_ROWS // n_draws // MIN_CHUNK_ROWS, 1) * MIN_CHUNK_ROWS
+def chunk_rows(n_draws: int = 1, width: int = 1) -> int:
+    """Rows per chunk: a fixed number of decoded rows, fewer where these are wide."""
+    decoded = min(CHUNK_ROWS, PART_NUMBERS // width)
+    return max(decoded // n_draws // MIN_CHUNK_ROWS, 1) * MIN_CHUNK_ROWS
 
 
 @torch.no_grad()
@@ -99,7 +108,7 @@ def encode(vae: VAE, inputs: np.ndarray, device) -> tuple[np.ndarray, np.ndarray
         posterior = vae.infer(x)
         return posterior.mean[0, 0], posterior.stddev[0, 0]
 
-    loc, scale = in_chunks(infer, [inputs], device, chunk_rows())
+    loc, scale = in_chunks(infer, [inputs], device, chunk_rows(width=inputs.shape[1]))
     return loc, scale
 
 
@@ -110,7 +119,8 @@ def decode(vae: VAE, z: np.ndarray, device) -> np.ndarray:
         return (vae.decode(codes).point[0, 0],)
 
     codes = np.clip(z, -LARGEST_CODE, LARGEST_CODE).astype(np.float32)
-    (values,) = in_chunks(point, [codes], device, chunk_rows())
+    width = vae.likelihood.n_parameters
+    (values,) = in_chunks(point, [codes], device, chunk_rows(width=width))
     return values
 
 
@@ -153,7 +163,8 @@ def _log_marginal(vae: VAE, draws: FixedDraws, n_draws: int, device, encoded) ->
         return ((torch.logsumexp(log_weight, 1) - math.log(n_draws)).T,)
 
     arrays = [encoded.values, encoded.mask, None if shared else encoded.inputs]
-    (scores,) = in_chunks(bound, arrays, device, chunk_rows(n_draws))
+    width = vae.likelihood.n_parameters
+    (scores,) = in_chunks(bound, arrays, device, chunk_rows(n_draws, width))
     return scores
 
 

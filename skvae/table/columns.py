@@ -141,7 +141,7 @@ class NumericColumn(Column):
     @classmethod
     def fit(cls, names, panel, weight, range_ratio):
         for rows in chunks(*panel.matrix.shape):
-            cls._check(names, panel.matrix[rows], rows.start)
+            cls.check(names, panel.matrix[rows], rows.start)
         low, high = extremes(panel.matrix)
         for name, infinite in zip(names, np.isinf(low) | np.isinf(high), strict=True):
             if infinite:
@@ -155,7 +155,8 @@ class NumericColumn(Column):
         ]
 
     @classmethod
-    def _check(cls, names: list, part: np.ndarray, first_row: int) -> None:
+    def check(cls, names: list, part: np.ndarray, first_row: int) -> None:
+        """Raise for a cell outside the kind's domain."""
         outside = cls.outside(part)
         if outside is not None and outside.any():
             row, j = np.argwhere(outside)[0]
@@ -186,7 +187,7 @@ class NumericColumn(Column):
         with np.errstate(over="ignore"):
             for rows in chunks(*matrix.shape):
                 part = matrix[rows][:, chosen]
-                cls._check(names, part, rows.start)
+                cls.check(names, part, rows.start)
                 work = np.subtract(part, loc, dtype=np.float64)
                 work /= scale
                 missing = np.isnan(work)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 
 class Form:
@@ -141,8 +142,19 @@ def _polars_table():
     return PolarsTable
 
 
+def _sparse_table():
+    from .sparse import SparseTable
+
+    return SparseTable
+
+
 # Each library is imported only when a table of its own comes in or is asked for.
-_TABLES = {"numpy": _array_table, "pandas": _pandas_table, "polars": _polars_table}
+_TABLES = {
+    "numpy": _array_table,
+    "pandas": _pandas_table,
+    "polars": _polars_table,
+    "sparse": _sparse_table,
+}
 
 
 def table_class(container: str) -> type[Table]:
@@ -156,9 +168,11 @@ def table_class(container: str) -> type[Table]:
 
 
 def container_of(X: Any) -> str:
-    """Return "pandas" or "polars" for their frames, "numpy" for anything else."""
+    """Return "pandas" or "polars" for frames, "sparse" for scipy's, "numpy" for all else."""
     if type(X) is np.ndarray:
         return "numpy"
+    if issparse(X):
+        return "sparse"
     for base in type(X).__mro__:
         if base.__name__ in ("DataFrame", "LazyFrame"):
             library = base.__module__.split(".")[0]

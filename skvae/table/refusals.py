@@ -43,6 +43,15 @@ def refuse_role(name: Any, role: str, expected: str) -> None:
     )
 
 
+def refuse_sparse(name: str) -> None:
+    """Raise for a sparse matrix, in scikit-learn's words and with the remedy."""
+    raise TypeError(
+        f"Sparse data was passed for X, but dense data is required by this {name}. Use "
+        "'.toarray()' to convert to a dense numpy array. Counts may stay sparse with a "
+        "likelihood of counts, as VAETransformer(likelihood='negative_binomial')."
+    )
+
+
 def refuse_complex(name: Any) -> None:
     """Raise for complex numbers, in scikit-learn's words."""
     raise ValueError(

@@ -31,8 +31,12 @@ class Summary(NamedTuple):
 
 def extremes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest observed cell per column, NaN where there is none."""
-    low, high = (extreme.reduce(matrix, axis=0) for extreme in (np.fmin, np.fmax))
-    return low.astype(np.float64), high.astype(np.float64)
+    low = high = np.full(matrix.shape[1], np.nan)
+    for rows in chunks(*matrix.shape):
+        part = matrix[rows]
+        low = np.fmin(low, np.fmin.reduce(part, axis=0))
+        high = np.fmax(high, np.fmax.reduce(part, axis=0))
+    return low, high
 
 
 def is_constant(low: np.ndarray, high: np.ndarray) -> np.ndarray:

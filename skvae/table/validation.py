@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 from .arrays import refuse_other_arrays
 from .frames import Table, container_of, table_class
 from .refusals import refuse_infinite
+from .sparse import check_sparse
 
 _FEWEST_ROWS_IN_FIT = 2
 
@@ -22,15 +23,16 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
         Who asks; with `reset`, its ``n_features_in_`` and ``feature_names_in_``
         are set, otherwise `X` is held against them.
     X : array-like or DataFrame of shape (n_rows, n_columns)
-        NaN and other missing cells are allowed, infinite ones are not.
+        NaN and other missing cells are allowed, infinite ones are not. A sparse matrix of
+        counts is taken where the estimator's tags say so.
     reset : bool, default=True
         Whether this is `fit`, which wants two rows.
 
     Returns
     -------
     X : ndarray or DataFrame
-        A frame as it came; anything else as a two-dimensional array of numbers
-        or booleans.
+        A frame as it came, a sparse matrix by rows; anything else as a two-dimensional
+        array of numbers or booleans.
 
     Examples
     --------
@@ -50,6 +52,8 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
         return X
     fewest_rows = _FEWEST_ROWS_IN_FIT if reset else 1
     container = container_of(X)
+    if container == "sparse":
+        return check_sparse(estimator, X, reset, fewest_rows)
     if container == "numpy":
         checks = {"ensure_all_finite": "allow-nan", "ensure_min_samples": fewest_rows}
         X = validate_data(estimator, X, reset=reset, dtype="numeric", **checks)

@@ -4,6 +4,7 @@ from .history import History
 from .loop import train
 from .rows import Rows
 from .settings import SCHEDULES, Settings, StackSettings
+from .sparse_rows import SparseRows
 from .start import start_at_linear_model
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "History",
     "Rows",
     "Settings",
+    "SparseRows",
     "StackSettings",
     "start_at_linear_model",
     "train",

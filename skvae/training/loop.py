@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ..noise import Noise
 from .closed_form import GaussianStep
 from .flat import FlatAdam
 from .history import History
-from .rows import Rows, split
+from .rows import PART_NUMBERS, Rows, split
 from .settings import Settings, StackSettings
 
 # Rows are gathered for as many batches at once as fit in this many numbers.
@@ -97,7 +98,7 @@ class _Run:
         self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
         n_steps = max(round(n / settings.batch_size), 1)
         self.batch_sizes = [len(part) for part in np.array_split(np.empty(n), n_steps)]
-        self.validation: list[tuple[Batch, _Replay]] = []
+        self.validation: list[tuple[Tensor, _Replay]] = []
         self.log_unit = rows.mean_log_unit(train_index)
         self.validation_log_unit = self.log_unit
         if validation_index is not None:
@@ -127,15 +128,15 @@ class _Run:
         return self.history
 
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
-        terms: list = []
+        terms = _Terms(self.batch_sizes)
         n = self.train_index.shape[1]
         done = 0
         for batch, size in zip(self._batches(), self.batch_sizes):
             progress = epoch + done / n
-            terms += self._step(batch, progress)
+            terms.append(self._step(batch, progress))
             self.optimizer.step(self.settings.rates(progress))
             done += size
-        return _summed(terms, self.batch_sizes, self.log_unit)
+        return terms.means(self.log_unit)
 
     def _step(self, batch: Batch, progress: float) -> Sequence:
         """Write the gradients of a batch; give its terms."""
@@ -160,23 +161,28 @@ class _Run:
             yield from split(self.rows.take(order[:, start:stop]), sizes)
             start = stop
 
-    def _validation_batches(self, index: Tensor) -> list[tuple[Batch, _Replay]]:
-        shape = (self.objective.n_draws, VALIDATION_ROWS, self.vae.n_latents)
-        draws = self.noise.normal(*shape).clone()
-        return [(self.rows.take(part), _Replay(draws)) for part in index.split(VALIDATION_ROWS, 1)]
+    @property
+    def _judged_rows(self) -> int:
+        """How many rows are judged at once."""
+        decoded = len(self.members) * self.objective.n_draws * self.rows.values.shape[1]
+        return min(VALIDATION_ROWS, max(PART_NUMBERS // decoded, 1))
+
+    def _validation_batches(self, index: Tensor) -> list[tuple[Tensor, _Replay]]:
+        n_rows = self._judged_rows
+        draws = self.noise.normal(self.objective.n_draws, n_rows, self.vae.n_latents).clone()
+        return [(part, _Replay(draws)) for part in index.split(n_rows, 1)]
 
     @torch.no_grad()
     def _validate(self) -> dict[str, np.ndarray]:
         self.vae.view, view = None, self.vae.view
-        terms: list[Tensor] = []
+        terms = _Terms([index.shape[1] for index, _ in self.validation])
         try:
-            for batch, draws in self.validation:
-                step = self.vae(batch, draws, self.objective.n_draws)
-                terms += self._terms(step, -self.objective.mean_bound(step))
+            for index, draws in self.validation:
+                step = self.vae(self.rows.take(index), draws, self.objective.n_draws)
+                terms.append(self._terms(step, -self.objective.mean_bound(step)))
         finally:
             self.vae.view = view
-        sizes = [batch.values.shape[2] for batch, _ in self.validation]
-        means = _summed(terms, sizes, self.validation_log_unit)
+        means = terms.means(self.validation_log_unit)
         del means["loss"]
         return means
 
@@ -203,7 +209,7 @@ class _Run:
     @torch.no_grad()
     def _last_bound(self) -> np.ndarray:
         """The bound after the last step, which no epoch has seen."""
-        batch = self.rows.take(self.train_index[:, :VALIDATION_ROWS])
+        batch = self.rows.take(self.train_index[:, : self._judged_rows])
         step = self.vae(batch, self.noise, self.objective.n_draws)
         return self.objective.mean_bound(step).cpu().numpy()
 
@@ -237,8 +243,7 @@ class _Run:
         self.log_unit = self.log_unit[kept]
         self.validation_log_unit = self.validation_log_unit[kept]
         self.validation = [
-            (batch.select(index), _Replay(replay.draws[index]))
-            for batch, replay in self.validation
+            (judged[index], _Replay(replay.draws[index])) for judged, replay in self.validation
         ]
 
     def _finish(self) -> None:
@@ -254,19 +259,35 @@ class _Run:
 TERMS = {"bound": -1.0, "log_likelihood": -1.0, "kl": 0.0, "loss": 1.0}
 
 
-def _summed(terms: list, sizes: list[int], log_unit: np.ndarray) -> dict[str, np.ndarray]:
-    """Means over all rows of the terms of each batch; the one time an epoch waits for them."""
-    shares = np.array(sizes, dtype=np.float64) / sum(sizes)
-    means = {}
-    for i, (name, sign) in enumerate(TERMS.items()):
-        steps = terms[i :: len(TERMS)]
-        stacked = np.stack(steps) if isinstance(steps[0], np.ndarray) else _fetched(steps)
-        means[name] = (shares[:, None] * stacked).sum(0) + sign * log_unit
-    return means
+class _Terms:
+    """The terms of each batch in one array.
 
+    Small tensors that stay among large ones that come and go would leave the memory of the
+    latter in pieces that nothing fits in.
+    """
 
-def _fetched(steps: list[Tensor]) -> np.ndarray:
-    return torch.stack(steps).cpu().numpy()
+    def __init__(self, sizes: list[int]):
+        self.shares = np.array(sizes, dtype=np.float64) / sum(sizes)
+        self.n_steps = 0
+        self.kept: Any = None
+
+    def append(self, terms: Sequence) -> None:
+        """Keep the terms of the next batch, ``(members,)`` each."""
+        if self.kept is None:
+            shape = (len(self.shares), len(terms), *terms[0].shape)
+            on_host = isinstance(terms[0], np.ndarray)
+            self.kept = np.empty(shape) if on_host else terms[0].new_empty(shape)
+        for place, term in enumerate(terms):
+            self.kept[self.n_steps, place] = term
+        self.n_steps += 1
+
+    def means(self, log_unit: np.ndarray) -> dict[str, np.ndarray]:
+        """Means over all rows of each term; the one time an epoch waits for them."""
+        kept = self.kept if isinstance(self.kept, np.ndarray) else self.kept.cpu().numpy()
+        return {
+            name: (self.shares[:, None] * kept[:, place]).sum(0) + sign * log_unit
+            for place, (name, sign) in enumerate(TERMS.items())
+        }
 
 
 class _Replay:

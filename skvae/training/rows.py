@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from .._pass import Batch
+
+# So many numbers are gathered at once where a whole table is passed over.
+PART_NUMBERS = 1 << 20
 
 
 @dataclass
@@ -41,10 +45,7 @@ class Rows:
         same = encoded.inputs is encoded.values
         inputs = values if same else torch.as_tensor(encoded.inputs, device=device)
         mask = None if encoded.mask is None else torch.as_tensor(encoded.mask, device=device)
-        weights = None
-        if sample_weight is not None:
-            normalised = (sample_weight / sample_weight.mean()).astype(np.float32)
-            weights = torch.as_tensor(normalised, device=device)
+        weights = normalised(sample_weight, device)
         unit = torch.as_tensor(np.asarray(log_unit, dtype=np.float32), device=device)
         return cls(inputs, values, mask, weights, unit, encoded.log_jacobian)
 
@@ -79,6 +80,25 @@ class Rows:
         mask = None if self.mask is None else self.mask.index_select(0, flat).view(shape)
         weights = None if self.weights is None else self.weights[index]
         return Batch(inputs, values, mask, weights)
+
+    def parts(self, index: Tensor) -> Iterator[Batch]:
+        """Gather rows ``index (members, rows)`` some after the others."""
+        width = len(index) * (self.inputs.shape[1] + self.values.shape[1])
+        for part in index.split(max(PART_NUMBERS // width, 1), 1):
+            yield self.take(part)
+
+    @property
+    def stack_key(self) -> int | None:
+        """What a table is known by that cannot be joined with others; None where it can."""
+        return None
+
+
+def normalised(sample_weight: np.ndarray | None, device) -> Tensor | None:
+    """Weights of the rows over their mean."""
+    if sample_weight is None:
+        return None
+    weights = (sample_weight / sample_weight.mean()).astype(np.float32)
+    return torch.as_tensor(weights, device=device)
 
 
 def split(batch: Batch, sizes: list[int]) -> list[Batch]:

@@ -74,6 +74,7 @@ def signature(vae, objective, job) -> tuple:
         settings.precision,
         settings.clip_norm is None,
         str(rows.values.device),
+        rows.stack_key,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,16 +56,12 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
 
 def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tensor, ...]:
     n_locations = vae.likelihood.n_locations
-    batch = rows.take(index[None])
-    values = batch.values[0, 0]
-    mask = None if batch.mask is None else batch.mask[0, 0]
-    weights = None if batch.weights is None else batch.weights[0]
-    means = _cell_means(vae.likelihood, values, mask, weights)
+    means = _cell_means(vae.likelihood, rows, index)
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
-        model, shared = _linear_model(vae, rows, index, (values, mask, weights), cache)
+        model, shared = _linear_model(vae, rows, index, cache)
     matrix, offset, log_scale = model.posterior()
-    device = values.device
+    device = rows.values.device
 
     def tensor(array) -> Tensor:
         return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
@@ -79,17 +77,17 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     )  # fmt: skip
 
 
-def _linear_model(vae, rows: Rows, index: Tensor, taken, cache) -> tuple[FactorModel, bool]:
+def _linear_model(vae, rows: Rows, index: Tensor, cache) -> tuple[FactorModel, bool]:
     likelihood = vae.likelihood
     n_locations = likelihood.n_locations
     settings = vae.n_latents, likelihood.shares_noise, likelihood.given_noise
     tables = tuple(map(id, (rows.values, rows.mask, rows.weights)))
     key = *tables, index.cpu().numpy().tobytes(), n_locations, *settings
     if key not in cache:
-        values, mask, weights = taken
-        X = values[:, :n_locations].cpu().numpy()
-        seen = None if mask is None else mask[:, :n_locations].cpu().numpy()
-        w = None if weights is None else weights.cpu().numpy()
+        batch = rows.take(index[None])
+        X = batch.values[0, 0, :, :n_locations].cpu().numpy()
+        seen = None if batch.mask is None else batch.mask[0, 0, :, :n_locations].cpu().numpy()
+        w = None if batch.weights is None else batch.weights[0].cpu().numpy()
         n_components, shared, noise = settings
         fitted = linear_model(X, seen, w, n_components, FLOOR, shared, noise)
         # The rows are kept too: another table must not get the number that names this one.
@@ -101,8 +99,15 @@ def _empty_model(n_components: int) -> FactorModel:
     return FactorModel(np.zeros(0), np.zeros((0, n_components)), np.zeros(0))
 
 
-def _cell_means(likelihood, values: Tensor, mask: Tensor | None, weights: Tensor | None) -> Tensor:
-    cells = likelihood.expand(values)
-    seen = torch.ones_like(values) if mask is None else mask.to(values.dtype)
-    seen = likelihood.repeat(seen if weights is None else seen * weights[:, None])
-    return (cells * seen).sum(0) / seen.sum(0).clamp_min(1e-12)
+def _cell_means(likelihood, rows: Rows, index: Tensor) -> Tensor:
+    total: Any = 0.0
+    weight: Any = 0.0
+    for batch in rows.parts(index[None]):
+        values = batch.values[0, 0]
+        seen = torch.ones_like(values) if batch.mask is None else batch.mask[0, 0].to(values)
+        if batch.weights is not None:
+            seen = seen * batch.weights[0, :, None]
+        seen = likelihood.repeat(seen)
+        total = total + (likelihood.expand(values) * seen).sum(0)
+        weight = weight + seen.sum(0)
+    return total / weight.clamp_min(1e-12)

@@ -1,0 +1,70 @@
+"""Sparse matrices of counts as tables, of which only the rows at hand are ever dense."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import get_tags
+from sklearn.utils.validation import validate_data
+
+from .arrays import ArrayTable
+from .discrete import CountColumn
+from .frames import Form, Panel, Table
+from .refusals import refuse_sparse
+
+
+class DenseParts:
+    """A sparse matrix whose slices of rows are dense arrays."""
+
+    def __init__(self, X: Any):
+        self.X = X
+        self.shape = X.shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.X[rows].toarray()
+
+
+class SparseTable(ArrayTable):
+    """A sparse matrix of counts; decoded tables are dense."""
+
+    def __init__(self, X: Any):
+        Table.__init__(self, canonical(X))
+
+    def take(self, keep: np.ndarray) -> "SparseTable":
+        return SparseTable(self.X[keep])
+
+    def panels(self):
+        form = Form("numeric", self.X.dtype.name, number=self.X.dtype.name)
+        matrix: Any = DenseParts(self.X)
+        yield Panel(None, [form] * self.X.shape[1], matrix)
+
+
+def canonical(X: Any) -> Any:
+    """Return a sparse matrix by rows, each cell once; flags become counts."""
+    if X.dtype.kind == "b":
+        X = X.astype(np.uint8)
+    X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def check_sparse(estimator: Any, X: Any, reset: bool, fewest_rows: int) -> Any:
+    """Check a sparse matrix of counts in scikit-learn's words; refuse any other.
+
+    Only an estimator whose tag says so takes one, and only counts: zeros that are not stored
+    are the rule among them, and standardised they would be zeros no longer.
+    """
+    if not get_tags(estimator).input_tags.sparse:
+        refuse_sparse(type(estimator).__name__)
+    X = validate_data(
+        estimator, X, reset=reset, accept_sparse="csr", dtype="numeric",
+        ensure_min_samples=fewest_rows,
+    )  # fmt: skip
+    X = canonical(X)
+    bad = np.flatnonzero(CountColumn.outside(X.data))
+    if len(bad):
+        row = int(np.searchsorted(X.indptr, bad[0], side="right")) - 1
+        name, cell = f"x{X.indices[bad[0]]}", X.data[bad[0]].reshape(1, 1)
+        CountColumn.check([name], cell, row)
+    return X
