@@ -163,6 +163,12 @@ def test_measures_know_tables_and_no_model(name):
     assert parts_imported(name) <= {"metrics", "table"}
 
 
+@pytest.mark.parametrize("name", cases("plotting"))
+def test_pictures_know_tables_and_measures(name):
+    assert "torch" not in roots_imported(name)
+    assert parts_imported(name) <= {"plotting", "metrics", "table"}
+
+
 @pytest.mark.parametrize("name", cases(*sorted(AXES)))
 def test_axes_know_only_the_core(name):
     assert parts_imported(name) <= CORE | {part(name)}  # an axis may be a package

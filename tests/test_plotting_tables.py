@@ -173,7 +173,7 @@ def test_imputation_draws_all_draws_of_the_missing_cells():
 
 
 def test_imputation_of_every_kind_of_column():
-    truth = mixed().drop(columns=["day"])
+    truth = mixed()
     X, gaps = with_gaps(truth)
     imputer = VAEImputer(random_state=0, **QUICK).fit(X)
     display = draw(ImputationDisplay.from_estimator(imputer, X, X_complete=truth, n_imputations=2))
@@ -258,7 +258,7 @@ def test_imputation_refuses():
 
 
 def test_sample_of_the_same_rows_is_no_different():
-    table = mixed().drop(columns="day")
+    table = mixed()
     display = draw(SampleDisplay.from_tables(table, table.sample(frac=1, random_state=0)))
     np.testing.assert_allclose(
         display.real_associations_, display.synthetic_associations_, atol=1e-12
@@ -301,7 +301,7 @@ def test_sample_draws_the_parts_asked_for(parts):
 
 
 def test_sample_of_polars():
-    table = as_polars(with_gaps(mixed().drop(columns="day"))[0])
+    table = as_polars(with_gaps(mixed())[0])
     display = draw(SampleDisplay.from_tables(table, table))
     assert "missing" in display.axes_[0].get_xlabel()
 
