@@ -304,7 +304,7 @@ def test_a_model_of_dates():
 @pytest.mark.parametrize("refine", [None, "auto"])
 def test_gaps_of_every_kind_are_filled(refine):
     rng = np.random.default_rng(0)
-    n = 80
+    n = 60
     whole = pd.DataFrame(
         {
             "price": np.round(rng.lognormal(0, 1.5, n), 2) + 0.01,
@@ -336,6 +336,34 @@ def test_gaps_of_every_kind_are_filled(refine):
     assert (lower["when"] <= upper["when"]).all() and (lower["price"] > 0).all()
     with pytest.raises(ValueError, match="'visits'.*binary.*column_kinds"):
         VAEImputer(column_kinds={"visits": "binary"}).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:.*are worth about|.*rest on fewer")
+def test_given_cells_and_gaps_of_binned_and_rare_values():
+    rng = np.random.default_rng(0)
+    level = [f"l{j}" for j in range(300)]
+    X = pd.DataFrame(
+        {
+            "level": pd.Categorical(np.r_[level, level, rng.choice(level[:10], 400)]),
+            "gain": np.where(rng.random(1000) < 0.6, 0.0, np.round(rng.lognormal(5, 1, 1000))),
+            "when": pd.date_range("2020-01-01", periods=1000),
+            "price": rng.lognormal(0, 1, 1000),
+        }
+    )
+    model = quick(margins="rank", max_iter=2).fit(X)
+    assert not model.codec_.columns_[0].is_linear
+    drawn = model.sample(30, given={"level": "l299", "gain": 0.0}, random_state=0)
+    assert set(drawn["level"]) == {"l299"} and set(drawn["gain"]) == {0.0}
+    drawn = model.sample(30, given={"when": pd.Timestamp("2020-03-01")}, random_state=0)
+    assert set(drawn["when"]) == {pd.Timestamp("2020-03-01")}
+    assert drawn["gain"].nunique() > 5 and drawn["level"].nunique() > 5
+    gaps = X.iloc[:40].copy()
+    gaps.loc[::2, "gain"] = NAN
+    first, second = model.impute(gaps, 2, n_draws=20, random_state=0)
+    assert first["gain"].notna().all() and not first["gain"].equals(second["gain"])
+    seen = gaps["gain"].notna()
+    pd.testing.assert_frame_equal(first[seen], gaps[seen])
+    assert model.impute(gaps, n_draws=20)["gain"].notna().all()
 
 
 def test_numbers_stay_continuous_in_an_imputer():

@@ -10,7 +10,7 @@ from skvae import VAEOutlierDetector, VAETransformer
 from skvae.table import TableCodec
 from skvae.table.margins import Margin, resolution
 
-N = 3000
+N = 2000
 
 
 def columns():
@@ -299,6 +299,18 @@ def test_resolution_of_single_precision():
     eps = float(np.finfo(np.float32).eps)
     assert resolution(x.astype(np.float64), eps)[0] == pytest.approx(0.1)
     assert resolution(x.astype(np.float64))[0] == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1.7e308, 1.0, 1e-300])
+def test_any_magnitude(size):
+    X = np.random.default_rng(0).uniform(-1, 1, (300, 1)) * size
+    codec = TableCodec(margins="rank").fit(X)
+    encoded = codec.encode(X)
+    assert np.isfinite(encoded.values).all() and np.isfinite(encoded.log_jacobian).all()
+    if size < 1e308:  # beyond, differences overflow, and the ends of the range become one
+        assert abs(encoded.values.std() - 1) < 0.15
+    assert_allclose(codec.decode(encoded.values) / size, X / size, atol=0.8)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class BinnedColumn(NumericColumn):
         """Lay out the spaces between bins, the outermost without end."""
         space = np.maximum(self.low[1:] - self.high[:-1], 0.0)
         self.middle = self.high[:-1] + 0.5 * space
-        self.reach = 0.5 * float(self.high[-1] - self.low[0])
+        self.reach = float(0.5 * self.high[-1] - 0.5 * self.low[0])
         outer = (self.reach,)
         self.room = np.r_[outer, 0.5 * space], np.r_[0.5 * space, outer]
         kept = 1.0 - self.leak * ((self.room[0] > 0) * 1.0 + (self.room[1] > 0))

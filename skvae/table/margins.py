@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 
 _LARGEST = 1e9
+_HUGE = 0.25 * float(np.finfo(np.float64).max)
 _TINY = float(np.nextafter(0.0, 1.0))
 # So many rows per distinct value make a column of values that recur: it is given back as such.
 RECURRING = 4
@@ -64,6 +65,8 @@ class Margin:
 
         ``eps`` is the spacing of the numbers around 1 that hold the values, float64's by default.
         """
+        # Differences must not overflow.
+        values = np.clip(values, -_HUGE, _HUGE)
         step, decimals = resolution(values, eps)
         recurring = len(values) <= min(n_rows / RECURRING, MAX_LEVELS)
         upto = np.cumsum(shares)[:-1]
