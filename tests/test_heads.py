@@ -1,6 +1,7 @@
 """Likelihoods of ordered levels and of counts with too many zeros: tails, starts and moments."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from components import SEEDS, random_values, tiny_vae
@@ -13,6 +14,7 @@ from skvae import distributions as D
 from skvae._component import Shapes
 from skvae.imputation.prediction import moments
 from skvae.likelihoods import (
+    LIKELIHOODS,
     Columnwise,
     Ordinal,
     ZeroInflatedNegativeBinomial,
@@ -221,3 +223,48 @@ def test_zeros_beyond_a_poisson_are_found_and_score_better():
         assert (draws == np.round(draws)).all() and (draws >= 0).all()
     assert (draws == 0).mean() == pytest.approx((X == 0).mean(), abs=0.05)
     assert scores["zero_inflated_poisson"] > scores["poisson"] + 5
+
+
+# -------------------------------------------------- densities of whole models, in original units
+
+
+def _column(kind):
+    """A column of this kind, and the cells that carry its mass with the width of each."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=300)
+    real = 500.0 + 40.0 * factor + 10.0 * rng.normal(size=300)
+    whole = rng.poisson(np.exp(0.6 * factor + 1.0)) * (rng.uniform(size=300) < 0.8)
+    levels = np.digitize(factor, [-1.0, 0.0, 0.4])
+    grid = np.linspace(-1500.0, 2500.0, 4001)
+    labels = np.array(["low", "middle", "high", "top"])
+
+    def coded(ordered):
+        return lambda codes: pd.Series(
+            pd.Categorical(labels[codes], categories=labels, ordered=ordered)
+        )
+
+    return {
+        "continuous": (pd.Series, real, grid, 1.0),
+        "count": (pd.Series, whole, np.arange(400), 1.0),
+        "binary": (lambda cells: pd.Series(cells == 1), levels > 1, np.arange(2), 1.0),
+        "categorical": (coded(False), levels, np.arange(4), 1.0),
+        "ordinal": (coded(True), levels, np.arange(4), 1.0),
+    }[kind]
+
+
+HEADS = [(name, LIKELIHOODS[name].kind) for name in LIKELIHOODS]
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+@pytest.mark.parametrize("name, kind", HEADS)
+def test_density_of_a_whole_model_has_mass_one(name, kind):
+    convert, cells, support, step = _column(kind)
+    X = pd.DataFrame({"x": convert(cells)})
+    likelihood = Columnwise(**{kind: name})
+    kinds = {"x": kind} if kind in ("continuous", "count") else None
+    settings = {"max_iter": 5, "hidden_layer_sizes": (8,), "random_state": 0}
+    model = VAETransformer(1, likelihood=likelihood, column_kinds=kinds, **settings).fit(X)
+    assert [block for block, _ in model.codec_.blocks_] == [kind]
+    everything = pd.DataFrame({"x": convert(support)})
+    mass = np.exp(model.score_samples(everything, n_draws=512)).sum() * step
+    assert mass == pytest.approx(1.0, abs=0.02)
