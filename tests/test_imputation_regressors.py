@@ -1,0 +1,132 @@
+"""What refines imputations: the normal distribution, smooth ridge regression, trees."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.impute import SimpleImputer
+
+from skvae import VAEImputer
+from skvae.imputation.gaussian import NOISE, WIDEST, Gaussian
+from skvae.imputation.layout import Layout
+from skvae.imputation.regression import Ridge, SmoothRidge
+
+
+def numbers(d):
+    return Layout((("continuous", (1,) * d),))
+
+
+def correlated(n, seed=0, d=5):
+    loadings = np.random.default_rng(0).normal(size=(d, 2))
+    covariance = loadings @ loadings.T + 0.2 * np.eye(d)
+    X = np.random.default_rng(seed).multivariate_normal(np.arange(d), covariance, n)
+    return X, covariance
+
+
+def fitted(X, mask, seed=0):
+    completed = np.where(mask, X, np.nanmean(np.where(mask, X, np.nan), axis=0))
+    normal = Gaussian(numbers(X.shape[1]), np.random.RandomState(seed))
+    return completed, normal.fit(completed, mask)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_conditional_moments_are_those_of_the_schur_complement(observed):
+    X, _ = correlated(300)
+    mask = np.random.default_rng(1).uniform(size=X.shape) > 0.3
+    completed, normal = fitted(X, mask)
+    mask[:, 0] = observed
+    mean, variance = normal.without_each(completed, mask)
+    for i in range(40):
+        seen = np.flatnonzero(mask[i])
+        seen = seen[seen != 0]
+        C, white = normal.covariance, (completed[i] - normal.loc) / normal.scale
+        gain = np.linalg.solve(C[np.ix_(seen, seen)], C[seen, 0])
+        given = normal.mean[0] + gain @ (white - normal.mean)[seen]
+        expected = np.clip(normal.loc[0] + normal.scale[0] * given, normal.low[0], normal.high[0])
+        assert_allclose(mean[i, 0], expected, rtol=1e-8)
+        left = normal.scale[0] ** 2 * (C[0, 0] - gain @ C[seen, 0])
+        assert_allclose(variance[i, 0], left, rtol=1e-7)
+
+
+def test_em_finds_the_covariance_from_a_table_with_gaps():
+    X, covariance = correlated(2000)
+    mask = np.random.default_rng(1).uniform(size=X.shape) > 0.3
+    completed, normal = fitted(X, mask)
+    found = normal.covariance * np.outer(normal.scale, normal.scale)
+    off = ~np.eye(len(covariance), dtype=bool)
+    error = np.abs(found - covariance)[off].mean()
+    # A control: the completed table underrates how columns hang together.
+    by_mean = np.abs(np.cov(completed.T) - covariance)[off].mean()
+    assert error < 0.35 * by_mean
+
+
+def test_an_all_missing_row_gets_the_mean_and_all_of_the_variance():
+    X, _ = correlated(300)
+    mask = np.ones(X.shape, dtype=bool)
+    completed, normal = fitted(X, mask)
+    mean, variance = normal.without_each(completed[:1], ~mask[:1])
+    assert_allclose(mean[0], normal.loc + normal.scale * normal.mean)
+    assert_allclose(variance[0], normal.scale**2 * np.diag(normal.covariance))
+
+
+def test_copies_of_a_column_do_no_harm():
+    x = np.random.default_rng(0).normal(size=(200, 1))
+    X = np.hstack([x, x, -x, np.ones_like(x)])
+    mask = np.random.default_rng(1).uniform(size=X.shape) > 0.3
+    completed, normal = fitted(X, mask)
+    mean, variance = normal.without_each(completed, mask)
+    assert np.isfinite(mean).all() and (variance > 0).all()
+    known = mask[:, 1] & mask[:, 2]
+    assert np.abs(mean - X)[known, 0].mean() < 3 * np.sqrt(NOISE)
+
+
+def test_numbers_come_before_categories_where_there_is_no_room():
+    layout = Layout((("continuous", (1, 1)), ("categorical", (WIDEST, 3))))
+    kept = Gaussian(layout, None)._kept()
+    assert kept.tolist() == [0, 1, 2 + WIDEST, 3 + WIDEST, 4 + WIDEST]
+
+
+def test_wide_tables_do_without_the_normal_distribution(monkeypatch):
+    monkeypatch.setattr("skvae.imputation.refinement.WIDEST", 3)
+    X = correlated(80)[0]
+    hidden = np.where(np.random.default_rng(1).uniform(size=X.shape) < 0.2, np.nan, X)
+    imputer = VAEImputer(max_iter=1, n_members=2, random_state=0).fit(hidden)
+    assert imputer._completion.refinement.normal is None
+    assert np.isfinite(imputer.transform(hidden)).all()
+
+
+def test_smooth_ridge_bends_and_predicts_each_row_by_the_others():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(400, 2))
+    y = np.sin(2 * A[:, 0]) + A[:, 1] ** 2 + 0.1 * rng.normal(size=400)
+    new = rng.normal(size=(400, 2))
+    truth = np.sin(2 * new[:, 0]) + new[:, 1] ** 2
+    smooth = SmoothRidge(np.random.RandomState(0))
+    left_out = smooth.fit_left_out(A, y)[:, 0]
+    error = np.std(smooth.predict(new)[:, 0] - truth)
+    line = np.std(Ridge().fit(A, y).predict(new)[:, 0] - truth)
+    assert error < 0.4 * line
+    # Leaving out tells the error on new rows, which a fit to the rows themselves does not.
+    expected = np.hypot(error, 0.1)
+    assert 0.6 * expected < np.std(left_out - y) < 1.5 * expected
+
+
+def test_smooth_ridge_is_a_straight_line_where_the_truth_is():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(300, 4))
+    y = A @ [1.0, -2.0, 0.5, 0.0]
+    smooth = SmoothRidge(np.random.RandomState(0)).fit(A, y)
+    inside = np.random.default_rng(1).uniform(-1.2, 1.2, size=(200, 4))
+    assert np.abs(smooth.predict(inside)[:, 0] - inside @ [1.0, -2.0, 0.5, 0.0]).max() < 0.1
+
+
+def test_missing_values_indicator_and_empty_columns_as_in_scikit_learn():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    X[np.random.default_rng(1).uniform(size=X.shape) < 0.3] = -9.0
+    X[:, 2], X[:, 3] = -9.0, np.arange(60)
+    options = {"missing_values": -9.0, "add_indicator": True, "keep_empty_features": True}
+    imputer = VAEImputer(max_iter=1, n_members=2, random_state=0, **options).fit(X)
+    other = SimpleImputer(**options).fit(X)
+    mine, theirs = imputer.transform(X), other.transform(X)
+    assert list(imputer.get_feature_names_out()) == list(other.get_feature_names_out())
+    assert mine.shape == theirs.shape
+    assert_allclose(mine[:, 2:], theirs[:, 2:])
