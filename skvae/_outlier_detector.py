@@ -34,8 +34,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
-    likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial"} \
-            or Likelihood or Columnwise, default="auto"
+    likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \
+            "zero_inflated_poisson", "zero_inflated_negative_binomial"} or Likelihood or \
+            Columnwise, default="auto"
         Family of p(x|z) of the numeric columns.  ``"auto"`` tells their kinds by dtype and
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
@@ -237,6 +238,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
             Rows; NaN and None are missing cells, booleans and categories are modelled as such.
+            With a likelihood of counts, as ``"negative_binomial"``, also a sparse matrix, of
+            which only the rows at hand are ever dense.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
