@@ -177,8 +177,8 @@ def test_round_trip(name):
     if name in RECURRING | {"many"}:
         assert_array_equal(back, X)
     else:
-        # In units of the largest value: far out, a score in float32 is a wide range.
-        assert_allclose(back, X, rtol=2e-6, atol=1e-6)
+        # Far out, a score in float32 is a wide range of values.
+        assert_allclose(back, X, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(BINNED))

@@ -101,8 +101,9 @@ class Margin:
         """Values of normal scores."""
         x = np.interp(y, self.scores, self.knots)
         below, above = y - self.scores[0], y - self.scores[-1]
-        x = np.where(below < 0, self.knots[0] + below * self.low_slope, x)
-        x = np.where(above > 0, self.knots[-1] + above * self.high_slope, x)
+        with np.errstate(over="ignore"):
+            x = np.where(below < 0, self.knots[0] + below * self.low_slope, x)
+            x = np.where(above > 0, self.knots[-1] + above * self.high_slope, x)
         return self.recorded(x)
 
     def recorded(self, x: np.ndarray) -> np.ndarray:
