@@ -123,7 +123,8 @@ def _draw_histograms(ax, groups: list[Group], is_date: bool) -> str:
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
-        ax.xaxis.set_major_locator(_few_ticks(4))
+        whole = (values[0] == np.round(values[0])).all()
+        ax.xaxis.set_major_locator(_few_ticks(4, integer=bool(whole)))
         ax.xaxis.set_major_formatter(lambda value, _: _short_number(value))
     if not is_cut or max(beyond) == 0:
         return ""
@@ -151,10 +152,10 @@ def _edges(values: list[np.ndarray]) -> tuple[np.ndarray, bool]:
     return np.linspace(low, high, n_bins + 1), is_cut
 
 
-def _few_ticks(n: int):
+def _few_ticks(n: int, integer: bool = False):
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(n, steps=[1, 2, 2.5, 5, 10])
+    return MaxNLocator(n, steps=[1, 2, 2.5, 5, 10], integer=integer)
 
 
 def _short_number(value: float) -> str:
