@@ -220,6 +220,7 @@ def test_bins_take_any_number():
     assert jacobian[0] > jacobian[1] > jacobian[3] and jacobian[6] > jacobian[5] > jacobian[3]
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 def test_a_planted_copula_is_found():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(1000, 1)) + 0.4 * rng.normal(size=(1000, 3))
