@@ -15,9 +15,23 @@ from scipy.stats import rankdata
 
 
 def vae(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    from skvae import VAESynthesizer
+
+    return VAESynthesizer(random_state=seed).fit(train).sample(n)
+
+
+def vae_no_critic(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    from skvae import VAESynthesizer
+
+    return VAESynthesizer(critic=None, random_state=seed).fit(train).sample(n)
+
+
+def vae_transformer(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """What the representation's decoder draws, on the same margins."""
     from skvae import VAETransformer
 
-    return VAETransformer(n_components=16, random_state=seed).fit(train).sample(n)
+    vae = VAETransformer(n_components=16, margins="rank", random_state=seed)
+    return vae.fit(train).sample(n)
 
 
 def independent(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
@@ -63,7 +77,13 @@ def _at(ordered: pd.Series, u: np.ndarray):
     return ordered.array[np.minimum((u * len(ordered)).astype(int), len(ordered) - 1)]
 
 
-METHODS = {"independent": independent, "copula": copula, "vae": vae}
+METHODS = {
+    "independent": independent,
+    "copula": copula,
+    "vae_transformer": vae_transformer,
+    "vae_no_critic": vae_no_critic,
+    "vae": vae,
+}
 PEERS = {"tvae": "TVAE", "ctgan": "CTGAN"}
 
 

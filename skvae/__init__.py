@@ -8,10 +8,18 @@ _MODULES = {
     "VAEImputer": "._imputer",
     "VAETransformer": "._transformer",
     "VAEOutlierDetector": "._outlier_detector",
+    "VAESynthesizer": "._synthesizer",
     "pool": ".imputation.pooling",
 }
 
-__all__ = ["VAEImputer", "VAEOutlierDetector", "VAETransformer", "__version__", "pool"]
+__all__ = [
+    "VAEImputer",
+    "VAEOutlierDetector",
+    "VAESynthesizer",
+    "VAETransformer",
+    "__version__",
+    "pool",
+]
 
 
 def __getattr__(name: str):

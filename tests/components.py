@@ -23,6 +23,7 @@ from skvae.likelihoods import (
     Likelihood,
     NegativeBinomial,
     Normal,
+    NormalMixture,
     Ordinal,
     Poisson,
     StudentT,
@@ -63,6 +64,7 @@ BLOCK_LIKELIHOODS = {
     "normal-fixed": Normal(scale=0.3),
     "student_t": StudentT(df=3.0),
     "student_t-column": StudentT(scale="column"),
+    "normal_mixture": NormalMixture(n_mixture_components=2),
     "bernoulli": Bernoulli(),
     "categorical": Categorical(),
     "ordinal": Ordinal(),
@@ -122,6 +124,13 @@ _EDGES = np.array([-1.0, 0.5, 3.0])
 _LEVELS = np.diff([0.0, *stats.logistic(0.4).cdf(_EDGES), 1.0])
 
 
+class _TwoNormals(stats.rv_continuous):
+    def _pdf(self, x):
+        first, second = special.softmax([0.2, 0.9])
+        normals = stats.norm(-1.0, math.exp(-0.5)), stats.norm(2.0, math.exp(0.2))
+        return first * normals[0].pdf(x) + second * normals[1].pdf(x)
+
+
 def _with_zeros(counts, share):
     mass = (1 - share) * counts.pmf(_COUNTS)
     mass[0] += share
@@ -138,6 +147,15 @@ DENSITIES = {
         lambda full: D.StudentT(full(0.3), full(math.log(0.7)), torch.tensor(9.0)),
         stats.t(9.0, 0.3, 0.7),
         np.linspace(-60, 60, 20001),
+    ),
+    "normal_mixture": (
+        lambda full: D.CellMixture(
+            full(0.0).unsqueeze(-1) + torch.tensor([0.2, 0.9]),
+            full(0.0).unsqueeze(-1) + torch.tensor([-1.0, 2.0]),
+            full(0.0).unsqueeze(-1) + torch.tensor([-0.5, 0.2]),
+        ),
+        _TwoNormals(),
+        np.linspace(-12, 14, 4001),
     ),
     "bernoulli": (
         lambda full: D.Bernoulli(full(0.8)),

@@ -6,6 +6,7 @@ an argument.  Arguments are not validated: the networks guarantee them.
 """
 
 from ._base import Distribution
+from .cell_mixture import CellMixture
 from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
 from .counts import NegativeBinomial, Poisson, ZeroInflated
@@ -15,6 +16,7 @@ __all__ = [
     "Bernoulli",
     "Blocks",
     "Categorical",
+    "CellMixture",
     "Delta",
     "Distribution",
     "EncodedNormal",

@@ -57,6 +57,11 @@ def _(distribution: D.StudentT):
 
 
 @moments.register
+def _(distribution: D.CellMixture):
+    return distribution.mean, distribution.variance
+
+
+@moments.register
 def _(distribution: D.Bernoulli):
     mean = distribution.mean
     return mean, mean * (1.0 - mean)

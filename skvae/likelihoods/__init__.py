@@ -14,6 +14,7 @@ from .counts import (
     ZeroInflatedPoisson,
 )
 from .discrete import Bernoulli, Categorical, Ordinal
+from .mixture import NormalMixture
 
 __all__ = [
     "LIKELIHOODS",
@@ -23,6 +24,7 @@ __all__ = [
     "Likelihood",
     "NegativeBinomial",
     "Normal",
+    "NormalMixture",
     "Ordinal",
     "Poisson",
     "StudentT",

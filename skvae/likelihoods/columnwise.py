@@ -21,10 +21,12 @@ from .counts import (
     ZeroInflatedPoisson,
 )
 from .discrete import Bernoulli, Categorical, Ordinal
+from .mixture import NormalMixture
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "normal": Normal,
     "student_t": StudentT,
+    "normal_mixture": NormalMixture,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "ordinal": Ordinal,

@@ -1,0 +1,1 @@
+"""Synthetic rows: a conditional model that draws one cell after another, and its critic."""

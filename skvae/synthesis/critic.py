@@ -1,0 +1,110 @@
+"""The critic: how much likelier a row is among the real ones than among the drawn ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+from ..table.categories import CategoricalColumn
+from ..table.frames import open_table
+from .raking import Raking
+
+# More categories than scikit-learn's histogram trees take are met as numbers.
+MOST_CATEGORIES = 255
+# Weights beyond this share of the drawn rows are cut: a few rows must not rule the rest.
+CUT_SHARE = 0.95
+# Classifiers whose log-odds are averaged: each has other rows that stop it.
+N_CLASSIFIERS = 3
+
+
+class Critic:
+    """Gradient boosting that tells real rows from drawn ones; its odds are weights.
+
+    A density ratio that is learned on rows of the model, and applied to new ones, corrects
+    what the model gets wrong.  Rows are accepted with a probability in proportion to it.
+
+    Parameters
+    ----------
+    codec : TableCodec
+        Fitted.
+    seed : int
+    n_threads : int
+        Of the classifiers.
+
+    References
+    ----------
+    Azadi et al., Discriminator Rejection Sampling, 2019.
+    """
+
+    def __init__(self, codec, seed: int, n_threads: int):
+        self.codec, self.seed, self.n_threads = codec, seed, n_threads
+        self.columns = [codec.columns_[position] for position in codec.modelled_index_]
+
+    def fit(self, real: np.ndarray, drawn: np.ndarray, new: np.ndarray, rng) -> Critic:
+        """Learn from real and drawn rows, as features; ``new`` ones set the largest weight."""
+        gaps = np.isnan(real)
+        if gaps.any():
+            # Otherwise gaps alone would tell the real rows.
+            drawn = np.where(gaps[rng.randint(len(real), size=len(drawn))], np.nan, drawn)
+        raking = Raking(real, [isinstance(c, CategoricalColumn) for c in self.columns])
+        X = np.vstack([real, drawn])
+        y = np.r_[np.ones(len(real)), np.zeros(len(drawn))]
+        weight = np.where(y > 0, 1.0, len(real) / len(drawn))
+        categories = [
+            isinstance(column, CategoricalColumn) and column.size <= MOST_CATEGORIES
+            for column in self.columns
+        ]
+        self.models = [
+            HistGradientBoostingClassifier(
+                max_iter=400,
+                max_features=0.3,
+                l2_regularization=2.0,
+                early_stopping=True,
+                validation_fraction=0.15,
+                n_iter_no_change=15,
+                categorical_features=categories,
+                random_state=self.seed + k,
+            )
+            for k in range(N_CLASSIFIERS)
+        ]
+        with threadpool_limits(self.n_threads, user_api="openmp"):
+            for model in self.models:
+                model.fit(X, y, sample_weight=weight)
+        # Shrunken trees lift what is real too little where much is not: margins would shift.
+        log_odds = self._log_odds(new)
+        self.raking = raking.fit(new, log_odds)
+        self.largest = float(np.quantile(log_odds + raking.log_factors(new), CUT_SHARE))
+        return self
+
+    def log_weights(self, features: np.ndarray) -> np.ndarray:
+        """Logarithm of the probability to accept each row."""
+        return self._log_odds(features) + self.raking.log_factors(features) - self.largest
+
+    def _log_odds(self, features: np.ndarray) -> np.ndarray:
+        with threadpool_limits(self.n_threads, user_api="openmp"):
+            parts = [model.decision_function(features) for model in self.models]
+        return np.mean(parts, axis=0)
+
+    def features_of_draws(self, values: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Cells of drawn rows in their own units; categories by their codes."""
+        out = values.astype(np.float64)
+        for j, column in enumerate(self.columns):
+            if not isinstance(column, CategoricalColumn):
+                out[:, j] = column.decode(out[:, j], uniform[:, j])[0]
+        return out
+
+    def features_of_rows(self, X: Any) -> np.ndarray:
+        """The same of a table's rows; NaN where a cell is missing."""
+        values, mask, *_ = self.codec.encode(X)
+        out = values.astype(np.float64)
+        slot_of = {position: slot for slot, position in enumerate(self.codec.modelled_index_)}
+        for panel in open_table(X).panels():
+            first = 0 if panel.position is None else panel.position
+            for k, cells in enumerate(panel.matrix.T):
+                slot = slot_of.get(first + k)
+                if slot is not None and not isinstance(self.columns[slot], CategoricalColumn):
+                    out[:, slot] = cells
+        return out if mask is None else np.where(mask, out, np.nan)

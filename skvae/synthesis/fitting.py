@@ -1,0 +1,134 @@
+"""Fitting a synthesizer: from an encoded table to a trained generator with its critic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from .._component import Shapes
+from .._process import n_threads_of
+from .._progress import EpochProgress
+from ..imputation.encoding import CellEncoding
+from ..imputation.ensemble import WarmSettings
+from ..imputation.fitting import on_device
+from ..likelihoods import Columnwise, NormalMixture
+from ..noise import Noise
+from ..table import TableCodec
+from ..training import Rows, train
+from .critic import Critic
+from .drawing import draw
+from .masks import UniformMask
+from .model import GenerativeVAE, SequentialBound
+from .network import GenerativeNetwork
+
+# The critic meets so many real rows at most, and so many drawn ones for each.
+CRITIC_ROWS = 20_000
+DRAWN_PER_ROW = 6
+# An epoch has at least so many steps.
+STEPS_PER_EPOCH = 40
+# Fewer rows than this decide nothing when a member is judged.
+FEWEST_HELD_OUT = 10
+
+
+class SynthesisCodec(TableCodec):
+    """A codec of normal scores and bins, whose ordered categories are plain ones."""
+
+    _ordered = False
+
+
+def fit_generator(estimator, encoded) -> GenerativeVAE:
+    """Train the ensemble; sets ``history_`` and ``n_iter_`` of the estimator."""
+    codec, n_members = estimator.codec_, estimator.n_members
+    rng = check_random_state(estimator.random_state)
+    seeds = rng.randint(np.iinfo(np.int32).max, size=n_members)
+    values = encoded.values
+    mask = np.ones(values.shape, dtype=bool) if encoded.mask is None else encoded.mask
+    estimator.vae_ = None
+    with on_device(estimator) as device:
+        noise = Noise(seeds, device)
+        network = GenerativeNetwork(tuple(estimator.hidden_layer_sizes), estimator.activation)
+        likelihood = Columnwise(continuous=NormalMixture(estimator.n_mixture_components))
+        vae = GenerativeVAE(network, likelihood, CellEncoding(), UniformMask())
+        vae.build(Shapes(codec.n_inputs_, estimator.n_components, codec.blocks_), noise)
+        seen = torch.as_tensor(mask, device=device)
+        cells = torch.as_tensor(values, device=device)
+        vae.encoding.learn(cells, seen, n_members)
+        vae.network.start_offset(_margins(vae.likelihood, cells, seen))
+        vae.to(device)
+        unit = torch.as_tensor(codec.log_scale_, dtype=torch.float32, device=device)
+        rows = Rows(seen.float(), cells, seen, None, unit, encoded.log_jacobian)
+        settings = _settings(estimator, len(values))
+        index, held_out = _split(estimator, mask, rng, settings.batch_size)
+        progress = EpochProgress(estimator, estimator.max_iter, None)
+        history = train(
+            vae, SequentialBound(estimator.n_draws), rows, index.to(device),
+            None if held_out is None else held_out.to(device), noise, settings, progress,
+        )  # fmt: skip
+        progress.end(history)
+    estimator.n_iter_ = history.n_epochs
+    records = history.records
+    estimator.history_ = {
+        name: [float(np.mean(np.ma.masked_invalid(record[name]))) for record in records]
+        for name in (records[0] if records else ())
+    }
+    return vae
+
+
+def fit_critic(estimator, X: Any) -> Critic | None:
+    """Teach the critic on rows of the table and rows of the generator."""
+    rng = check_random_state(estimator.random_state)
+    seed = rng.randint(np.iinfo(np.int32).max - 10)
+    critic = Critic(estimator.codec_, seed, n_threads_of(estimator.n_jobs))
+    real = critic.features_of_rows(X)
+    if len(real) > CRITIC_ROWS:
+        real = real[rng.permutation(len(real))[:CRITIC_ROWS]]
+    n = DRAWN_PER_ROW * len(real)
+    shape = (n + n // 2, len(critic.columns))
+    with on_device(estimator) as device:
+        values = np.zeros(shape, dtype=np.float32)
+        drawn = draw(estimator.vae_, values, np.zeros(shape, dtype=bool), rng, device)
+    features = critic.features_of_draws(drawn, rng.uniform(size=shape))
+    return critic.fit(real, features[:n], features[n:], rng)
+
+
+def _margins(likelihood: Columnwise, values, seen):
+    """Decoder output that gives every row the mean of the observed cells."""
+    weight = likelihood.repeat(seen.to(values.dtype))
+    total = (likelihood.expand(values) * weight).sum(0)
+    return likelihood.start(total / weight.sum(0).clamp_min(1.0))
+
+
+def _split(estimator, mask: np.ndarray, rng, batch_size: int):
+    """Rows that each member trains on and is judged by; members are judged by other rows."""
+    rows = rng.permutation(np.flatnonzero(mask.any(1)))
+    n_members = estimator.n_members
+    n_held_out = round(estimator.validation_fraction * len(rows))
+    if not estimator.early_stopping or n_held_out < FEWEST_HELD_OUT:
+        n_held_out = 0
+    shifted = [np.roll(rows, -e * n_held_out) for e in range(n_members)]
+    trained = np.stack([order[n_held_out:] for order in shifted])
+    repeats = max(math.ceil(STEPS_PER_EPOCH * batch_size / trained.shape[1]), 1)
+    index = torch.as_tensor(np.tile(trained, repeats))
+    if not n_held_out:
+        return index, None
+    return index, torch.as_tensor(np.stack([order[:n_held_out] for order in shifted]))
+
+
+def _settings(estimator, n_rows: int) -> WarmSettings:
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, 512))
+    return WarmSettings(
+        max_iter=estimator.max_iter,
+        batch_size=batch_size,
+        learning_rate=estimator.learning_rate_init,
+        weight_decay=estimator.weight_decay,
+        clip_norm=5.0 * float(np.sqrt(estimator.codec_.n_modelled_)),
+        n_iter_no_change=estimator.n_iter_no_change,
+        tol=estimator.tol,
+        n_threads=None,
+    )

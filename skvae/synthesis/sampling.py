@@ -1,0 +1,127 @@
+"""Drawing rows until the critic has accepted enough of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..networks import ACTIVATIONS
+from ..table.conditions import Conditions
+from ..table.filling import filled
+from ..table.frames import container_of
+from .critic import Critic
+from .drawing import draw
+from .model import GenerativeVAE
+
+# So many rows are drawn at most for each that is asked for; the rest is then filled with the
+# best of those that were not accepted.
+MOST_DRAWN_PER_ROW = 60
+# Candidates for each row where every row has a condition of its own.
+DRAWS_PER_CONDITION = 16
+FEWEST_AT_ONCE = 256
+MOST_AT_ONCE = 65_536
+
+
+def activations() -> set[str]:
+    """Names of the activations."""
+    return set(ACTIVATIONS)
+
+
+class Sampler:
+    """Rows of a generator, chosen by its critic.
+
+    Parameters
+    ----------
+    codec : TableCodec
+    vae : GenerativeVAE
+    critic : Critic or None
+    asker : str
+        Who asks, for the errors.
+    """
+
+    def __init__(self, codec, vae: GenerativeVAE, critic: Critic | None, asker: str):
+        self.codec, self.vae, self.critic, self.asker = codec, vae, critic, asker
+
+    def rows(self, n: int, given: Any, rng, device, container: str | None) -> tuple[Any, float]:
+        """A table of ``n`` rows, and how many independent draws it is worth."""
+        self.rng, self.device = rng, device
+        if given is None or (isinstance(given, dict) and not given):
+            shape = (1, self.codec.n_modelled_)
+            values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
+            cells, uniform, size = self._accepted(n, values, known)
+            return self.codec.decode(cells, container=container, uniform=uniform), size
+        conditions = Conditions(self.codec, given, self.asker)
+        encoded = self.codec.encode(conditions.frame)
+        known = np.ones(encoded.values.shape, dtype=bool) if encoded.mask is None else encoded.mask
+        if conditions.is_one:
+            cells, uniform, size = self._accepted(n, encoded.values, known)
+        else:
+            if n not in (1, len(known)):
+                raise ValueError(
+                    f"{self.asker} got {len(known)} conditions for n_samples={n}. Leave out "
+                    "n_samples, or pass one condition for all rows."
+                )
+            cells, uniform, size = self._one_each(encoded.values, known)
+        table = self.codec.decode(cells, container=container, uniform=uniform)
+        return _with_given(table, conditions), size
+
+    def _drawn(self, values, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, where their cells lie within bins, and the log-probability to accept each."""
+        uniform = self.rng.uniform(size=values.shape)
+        cells = draw(self.vae, values, known, self.rng, self.device)
+        if self.critic is None:
+            return cells, uniform, np.zeros(len(cells))
+        return (
+            cells,
+            uniform,
+            self.critic.log_weights(self.critic.features_of_draws(cells, uniform)),
+        )
+
+    def _accepted(self, n: int, values, known) -> tuple[np.ndarray, np.ndarray, float]:
+        """Rows under one condition by rejection, and by resampling where that takes too long."""
+        kept: list[tuple] = []
+        lost: list[tuple] = []
+        n_kept, n_drawn = 0, 0
+        while n_kept < n and n_drawn < MOST_DRAWN_PER_ROW * n + FEWEST_AT_ONCE:
+            rate = max((n_kept + 1) / (n_drawn + 1), 1.0 / MOST_DRAWN_PER_ROW)
+            size = int(np.clip(1.1 * (n - n_kept) / rate, FEWEST_AT_ONCE, MOST_AT_ONCE))
+            size = size if self.critic is not None else n - n_kept
+            shape = (size, values.shape[1])
+            part = self._drawn(np.broadcast_to(values, shape), np.broadcast_to(known, shape))
+            accepted = np.log(self.rng.uniform(size=size)) < part[2]
+            kept.append(tuple(array[accepted] for array in part))
+            lost.append(tuple(array[~accepted] for array in part))
+            n_kept, n_drawn = n_kept + int(accepted.sum()), n_drawn + size
+        cells, uniform, log_weight = (np.concatenate(arrays) for arrays in zip(*kept))
+        if n_kept >= n:
+            return cells[:n], uniform[:n], float(n)
+        pool = [np.concatenate(arrays) for arrays in zip(*lost)]
+        weight = np.exp(pool[2] - pool[2].max())
+        chosen = self.rng.choice(len(weight), n - n_kept, p=weight / weight.sum())
+        size = n_kept + min(weight.sum() ** 2 / (weight**2).sum(), n - n_kept)
+        cells, uniform = (np.concatenate([a, b[chosen]]) for a, b in zip((cells, uniform), pool))
+        order = self.rng.permutation(n)
+        return cells[order], uniform[order], float(size)
+
+    def _one_each(self, values, known) -> tuple[np.ndarray, np.ndarray, float]:
+        """One row for each condition, chosen among several by their weights."""
+        n_draws = 1 if self.critic is None else DRAWS_PER_CONDITION
+        parts = self._drawn(np.repeat(values, n_draws, 0), np.repeat(known, n_draws, 0))
+        log_weight = parts[2].reshape(-1, n_draws)
+        gumbel = self.rng.gumbel(size=log_weight.shape)
+        chosen = np.arange(len(values)) * n_draws + (log_weight + gumbel).argmax(1)
+        return parts[0][chosen], parts[1][chosen], float(len(values))
+
+
+def _with_given(table, conditions: Conditions):
+    container = container_of(table)
+    cells, where = conditions.in_container(container), conditions.where
+    if conditions.is_one:
+        place = np.zeros(len(table), dtype=np.intp)
+        where = where[place]
+        cells = cells.iloc[place] if container == "pandas" else cells[place]
+    return filled(table, where, cells)
+
+
+__all__ = ["Sampler", "activations"]
