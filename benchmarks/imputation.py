@@ -283,7 +283,9 @@ def measures(truth, mask, completed, draws, bounds) -> dict[str, float]:
         if column.dtype == "category":
             wrong = np.mean(guess.astype(object).to_numpy() != hidden.astype(object).to_numpy())
             by_mode = np.mean(hidden != seen.mode()[0])
-            rel.append((gaps.sum(), wrong / max(by_mode, 1e-9)))
+            # Where the mode is right in every hidden cell there is no error to compare with.
+            if by_mode > 0:
+                rel.append((gaps.sum(), wrong / by_mode))
             accuracy.append((gaps.sum(), 1 - wrong))
             continue
         sd = max(column.std(ddof=0), 1e-12)
