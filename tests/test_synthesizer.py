@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvae import VAESynthesizer
 from skvae.metrics import closest_record, column_shapes, pair_trends
 from skvae.noise import Noise
+from skvae.synthesis.critic import _trust
 from skvae.synthesis.masks import UniformMask
 
 QUICK = {"max_iter": 8, "n_members": 2, "hidden_layer_sizes": (48, 48), "random_state": 0}
@@ -29,6 +31,11 @@ def mixed_table(n=600, seed=0):
             "flag": rng.uniform(size=n) < 0.2 + 0.3 * (group == 1),
         }
     )
+
+
+@parametrize_with_checks([VAESynthesizer(max_iter=2, n_members=1, hidden_layer_sizes=(16, 16))])
+def test_estimator_checks(estimator, check):
+    check(estimator)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +121,15 @@ def test_critic_mends_a_poor_generator(table):
     with_critic = poor.sample(600, random_state=3)
     without = clone(poor).set_params(critic=None).fit(table).sample(600, random_state=3)
     assert pair_trends(table, with_critic).mean > pair_trends(table, without).mean
+
+
+def test_critic_trusts_itself_as_far_as_unseen_rows_allow():
+    rng = np.random.default_rng(0)
+    unseen, drawn = rng.normal(1.0, 1.0, 4000), rng.normal(-1.0, 1.0, 4000)
+    # The log-odds of two normals of these means are 2 x: a critic that says 8 x is too sure.
+    assert 0.4 <= _trust(4 * unseen, 4 * drawn) <= 0.6
+    assert 0.9 <= _trust(2 * unseen, 2 * drawn) <= 1.1
+    assert _trust(rng.normal(size=4000), rng.normal(size=4000)) <= 0.1
 
 
 def test_tables_with_gaps_give_complete_rows(table):

@@ -16,8 +16,10 @@ from .raking import Raking
 MOST_CATEGORIES = 255
 # Weights beyond this share of the drawn rows are cut: a few rows must not rule the rest.
 CUT_SHARE = 0.95
-# Classifiers whose log-odds are averaged: each has other rows that stop it.
+# Classifiers whose log-odds are averaged, each of other real rows.
 N_CLASSIFIERS = 3
+# Shares of the log-odds that may be believed.
+TRUSTS = np.linspace(0.0, 1.2, 13)
 
 
 class Critic:
@@ -50,31 +52,21 @@ class Critic:
             # Otherwise gaps alone would tell the real rows.
             drawn = np.where(gaps[rng.randint(len(real), size=len(drawn))], np.nan, drawn)
         raking = Raking(real, [isinstance(c, CategoricalColumn) for c in self.columns])
-        X = np.vstack([real, drawn])
-        y = np.r_[np.ones(len(real)), np.zeros(len(drawn))]
-        weight = np.where(y > 0, 1.0, len(real) / len(drawn))
-        categories = [
-            isinstance(column, CategoricalColumn) and column.size <= MOST_CATEGORIES
-            for column in self.columns
-        ]
-        self.models = [
-            HistGradientBoostingClassifier(
-                max_iter=400,
-                max_features=0.3,
-                l2_regularization=2.0,
-                early_stopping=True,
-                validation_fraction=0.15,
-                n_iter_no_change=15,
-                categorical_features=categories,
-                random_state=self.seed + k,
-            )
-            for k in range(N_CLASSIFIERS)
-        ]
+        fold = rng.permutation(len(real)) % N_CLASSIFIERS
+        self.models = [self._new_model(k) for k in range(N_CLASSIFIERS)]
+        left_out = np.empty(len(real))
         with threadpool_limits(self.n_threads, user_api="openmp"):
-            for model in self.models:
-                model.fit(X, y, sample_weight=weight)
-        # Shrunken trees lift what is real too little where much is not: margins would shift.
+            for k, model in enumerate(self.models):
+                known = real[fold != k]
+                X = np.vstack([known, drawn])
+                y = np.r_[np.ones(len(known)), np.zeros(len(drawn))]
+                model.fit(X, y, sample_weight=np.where(y > 0, 1.0, len(known) / len(drawn)))
+                left_out[fold == k] = model.decision_function(real[fold == k])
+        self.trust = 1.0
         log_odds = self._log_odds(new)
+        self.trust = _trust(left_out, log_odds)
+        log_odds *= self.trust
+        # Shrunken trees lift what is real too little where much is not: margins would shift.
         self.raking = raking.fit(new, log_odds)
         self.largest = float(np.quantile(log_odds + raking.log_factors(new), CUT_SHARE))
         return self
@@ -83,10 +75,26 @@ class Critic:
         """Logarithm of the probability to accept each row."""
         return self._log_odds(features) + self.raking.log_factors(features) - self.largest
 
+    def _new_model(self, k: int) -> HistGradientBoostingClassifier:
+        categories = [
+            isinstance(column, CategoricalColumn) and column.size <= MOST_CATEGORIES
+            for column in self.columns
+        ]
+        return HistGradientBoostingClassifier(
+            max_iter=400,
+            max_features=0.3,
+            l2_regularization=2.0,
+            early_stopping=True,
+            validation_fraction=0.15,
+            n_iter_no_change=15,
+            categorical_features=categories,
+            random_state=self.seed + k,
+        )
+
     def _log_odds(self, features: np.ndarray) -> np.ndarray:
         with threadpool_limits(self.n_threads, user_api="openmp"):
             parts = [model.decision_function(features) for model in self.models]
-        return np.mean(parts, axis=0)
+        return self.trust * np.mean(parts, axis=0)
 
     def features_of_draws(self, values: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Cells of drawn rows in their own units; categories by their codes."""
@@ -108,3 +116,12 @@ class Critic:
                 if slot is not None and not isinstance(self.columns[slot], CategoricalColumn):
                     out[:, slot] = cells
         return out if mask is None else np.where(mask, out, np.nan)
+
+
+def _trust(real: np.ndarray, drawn: np.ndarray) -> float:
+    """Share of the log-odds under which unseen real and drawn rows are told apart best."""
+    losses = [
+        np.logaddexp(0.0, -share * real).mean() + np.logaddexp(0.0, share * drawn).mean()
+        for share in TRUSTS
+    ]
+    return float(TRUSTS[int(np.argmin(losses))])

@@ -28,6 +28,8 @@ from .network import GenerativeNetwork
 # The critic meets so many real rows at most, and so many drawn ones for each.
 CRITIC_ROWS = 20_000
 DRAWN_PER_ROW = 6
+# Fewer rows teach no critic.
+FEWEST_ROWS = 60
 # An epoch has at least so many steps.
 STEPS_PER_EPOCH = 40
 # Fewer rows than this decide nothing when a member is judged.
@@ -79,11 +81,13 @@ def fit_generator(estimator, encoded) -> GenerativeVAE:
 
 
 def fit_critic(estimator, X: Any) -> Critic | None:
-    """Teach the critic on rows of the table and rows of the generator."""
+    """Teach the critic on rows of the table and rows of the generator; None for few rows."""
     rng = check_random_state(estimator.random_state)
     seed = rng.randint(np.iinfo(np.int32).max - 10)
     critic = Critic(estimator.codec_, seed, n_threads_of(estimator.n_jobs))
     real = critic.features_of_rows(X)
+    if len(real) < FEWEST_ROWS:
+        return None
     if len(real) > CRITIC_ROWS:
         real = real[rng.permutation(len(real))[:CRITIC_ROWS]]
     n = DRAWN_PER_ROW * len(real)
