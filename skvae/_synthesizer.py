@@ -50,7 +50,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         has at least forty steps.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` takes a sixteenth of the rows, from 32 to 512.
-    learning_rate_init : float, default=5e-3
+    learning_rate_init : float, default=7e-3
         Largest step size; it rises first and falls along a cosine.
     weight_decay : float, default=0.1
         Decoupled decay of the weight matrices, per unit of step size.
@@ -58,7 +58,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Whether members stop, and keep their best weights, by held-out rows.
     validation_fraction : float, default=0.1
         Share of the rows that a member holds out; members hold out different ones.
-    n_iter_no_change : int, default=8
+    n_iter_no_change : int, default=20
         Epochs without improvement before a member stops.
     tol : float, default=1e-4
         Smallest improvement that counts, nats per row.
@@ -146,11 +146,11 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         n_draws=2,
         max_iter=40,
         batch_size="auto",
-        learning_rate_init=5e-3,
+        learning_rate_init=7e-3,
         weight_decay=0.1,
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=8,
+        n_iter_no_change=20,
         tol=1e-4,
         column_kinds=None,
         n_jobs=None,

@@ -130,6 +130,12 @@ class _TwoNormals(stats.rv_continuous):
         normals = stats.norm(-1.0, math.exp(-0.5)), stats.norm(2.0, math.exp(0.2))
         return first * normals[0].pdf(x) + second * normals[1].pdf(x)
 
+    def _stats(self):
+        first, second = special.softmax([0.2, 0.9])
+        mean = 2.0 * second - first
+        squares = first * (1.0 + math.exp(-1.0)) + second * (4.0 + math.exp(0.4))
+        return mean, squares - mean**2, None, None
+
 
 def _with_zeros(counts, share):
     mass = (1 - share) * counts.pmf(_COUNTS)

@@ -87,9 +87,8 @@ def _(distribution: D.ZeroInflated):
 
 @moments.register
 def _(distribution: D.Categorical):
-    probs = distribution.probs
-    real = torch.isfinite(distribution.logits[0, 0, 0])
-    flat = torch.cat([p[..., keep] for p, keep in zip(probs.unbind(-2), real)], -1)
+    real = torch.isfinite(distribution.logits[0, 0, 0]).flatten().nonzero().squeeze(-1)
+    flat = distribution.probs.flatten(-2).index_select(-1, real)
     return flat, torch.zeros_like(flat)
 
 

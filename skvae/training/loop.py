@@ -163,8 +163,8 @@ class _Run:
 
     @property
     def _judged_rows(self) -> int:
-        """How many rows are judged at once."""
-        decoded = len(self.members) * self.objective.n_draws * self.rows.values.shape[1]
+        """How many rows are judged at once, whoever else is in the stack."""
+        decoded = self.objective.n_draws * self.rows.values.shape[1]
         return min(VALIDATION_ROWS, max(PART_NUMBERS // decoded, 1))
 
     def _validation_batches(self, index: Tensor) -> list[tuple[Tensor, _Replay]]:
