@@ -101,7 +101,7 @@ class ConditionalMixin:
                 n = n_draws or DRAWS_PER_CONDITION
                 values, size = conditioning.draws_given_each(self._coder(), encoded, n, noise)
         self._warn_of_few_draws(conditions, n, size)
-        rows = self._with_given(self._table(values, self._generator(random_state)), conditions)
+        rows = conditions.put_into(self._table(values, self._generator(random_state)))
         return (rows, size) if return_effective_size else rows
 
     def impute(self, X, n_imputations=None, *, method="miwae", n_draws=None, random_state=None):
@@ -203,14 +203,6 @@ class ConditionalMixin:
             return encoded
         return encoded._replace(mask=np.ones(encoded.values.shape, dtype=bool))
 
-    def _with_given(self, rows, conditions: Conditions):
-        cells, where = conditions.in_container(container_of(rows)), conditions.where
-        if conditions.is_one:
-            place = np.zeros(len(rows), dtype=np.intp)
-            where = where[place]
-            cells = cells[place] if isinstance(cells, np.ndarray) else _repeated(cells, place)
-        return filled(rows, where, cells)
-
     def _warn_of_few_draws(self, conditions: Conditions, n: int, size) -> None:
         if conditions.is_one and size < LOW_SHARE * n:
             worth = f"the {n} rows are worth about {size:.1f} independent draws"
@@ -237,8 +229,3 @@ class ConditionalMixin:
             UserWarning,
             stacklevel=3,
         )
-
-
-def _repeated(frame, place: np.ndarray):
-    """Rows of a pandas or polars frame."""
-    return frame.iloc[place] if container_of(frame) == "pandas" else frame[place]

@@ -74,7 +74,7 @@ def fit_ensemble(
     rows = CellRows.of(values, mask, folds, noise.n_members, noise.device)
     seen = torch.as_tensor(mask, device=noise.device)
     vae.encoding.learn(rows.values, seen, noise.n_members)
-    vae.network.start_offset(_margins(vae.likelihood, rows.values, seen))
+    vae.network.start_offset(marginal_start(vae.likelihood, rows.values, seen))
     index, held_out = _indices(mask, folds, noise, settings.batch_size)
     vae.to(noise.device)
     history = train(
@@ -83,7 +83,7 @@ def fit_ensemble(
     return vae, history
 
 
-def _margins(likelihood: Columnwise, values: Tensor, seen: Tensor) -> Tensor:
+def marginal_start(likelihood: Columnwise, values: Tensor, seen: Tensor) -> Tensor:
     """Decoder output that gives every row the mean of the observed cells."""
     weight = likelihood.repeat(seen.to(values.dtype))
     total = (likelihood.expand(values) * weight).sum(0)

@@ -13,7 +13,7 @@ from .._component import Shapes
 from .._process import n_threads_of
 from .._progress import EpochProgress
 from ..imputation.encoding import CellEncoding
-from ..imputation.ensemble import WarmSettings
+from ..imputation.ensemble import WarmSettings, marginal_start
 from ..imputation.fitting import on_device
 from ..likelihoods import Columnwise, NormalMixture
 from ..noise import Noise
@@ -59,7 +59,7 @@ def fit_generator(estimator, encoded) -> GenerativeVAE:
         seen = torch.as_tensor(mask, device=device)
         cells = torch.as_tensor(values, device=device)
         vae.encoding.learn(cells, seen, n_members)
-        vae.network.start_offset(_margins(vae.likelihood, cells, seen))
+        vae.network.start_offset(marginal_start(vae.likelihood, cells, seen))
         vae.to(device)
         unit = torch.as_tensor(codec.log_scale_, dtype=torch.float32, device=device)
         rows = Rows(seen.float(), cells, seen, None, unit, encoded.log_jacobian)
@@ -97,13 +97,6 @@ def fit_critic(estimator, X: Any) -> Critic | None:
         drawn = draw(estimator.vae_, values, np.zeros(shape, dtype=bool), rng, device)
     features = critic.features_of_draws(drawn, rng.uniform(size=shape))
     return critic.fit(real, features[:n], features[n:], rng)
-
-
-def _margins(likelihood: Columnwise, values, seen):
-    """Decoder output that gives every row the mean of the observed cells."""
-    weight = likelihood.repeat(seen.to(values.dtype))
-    total = (likelihood.expand(values) * weight).sum(0)
-    return likelihood.start(total / weight.sum(0).clamp_min(1.0))
 
 
 def _split(estimator, mask: np.ndarray, rng, batch_size: int):

@@ -8,8 +8,6 @@ import numpy as np
 
 from ..networks import ACTIVATIONS
 from ..table.conditions import Conditions
-from ..table.filling import filled
-from ..table.frames import container_of
 from .critic import Critic
 from .drawing import draw
 from .model import GenerativeVAE
@@ -64,7 +62,7 @@ class Sampler:
                 )
             cells, uniform, size = self._one_each(encoded.values, known)
         table = self.codec.decode(cells, container=container, uniform=uniform)
-        return _with_given(table, conditions), size
+        return conditions.put_into(table), size
 
     def _drawn(self, values, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, where their cells lie within bins, and the log-probability to accept each."""
@@ -112,16 +110,6 @@ class Sampler:
         gumbel = self.rng.gumbel(size=log_weight.shape)
         chosen = np.arange(len(values)) * n_draws + (log_weight + gumbel).argmax(1)
         return parts[0][chosen], parts[1][chosen], float(len(values))
-
-
-def _with_given(table, conditions: Conditions):
-    container = container_of(table)
-    cells, where = conditions.in_container(container), conditions.where
-    if conditions.is_one:
-        place = np.zeros(len(table), dtype=np.intp)
-        where = where[place]
-        cells = cells.iloc[place] if container == "pandas" else cells[place]
-    return filled(table, where, cells)
 
 
 __all__ = ["Sampler", "activations"]

@@ -12,6 +12,7 @@ import pandas as pd
 from .categories import CategoricalColumn
 from .codec import TableCodec
 from .columns import ConstantColumn
+from .filling import filled
 from .frames import container_of
 
 
@@ -81,6 +82,16 @@ class Conditions:
             )
         numbers = [pd.to_numeric(self.frame.iloc[:, j]) for j in range(self.frame.shape[1])]
         return np.column_stack([column.to_numpy(np.float64) for column in numbers])
+
+    def put_into(self, table: Any) -> Any:
+        """The table with the given cells as given; one condition serves all its rows."""
+        container = container_of(table)
+        cells, where = self.in_container(container), self.where
+        if self.is_one:
+            place = np.zeros(len(table), dtype=np.intp)
+            where = where[place]
+            cells = cells.iloc[place] if container == "pandas" else cells[place]
+        return filled(table, where, cells)
 
     def _place(self, key: Any, names: list) -> int:
         if key in names:
