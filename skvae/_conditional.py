@@ -84,12 +84,7 @@ class ConditionalMixin:
             return (rows, float(n_samples)) if return_effective_size else rows
         self._check_density("sample with given cells")
         conditions = Conditions(self.codec_, given, f"{type(self).__name__}.sample")
-        n_rows = len(conditions.where)
-        if not conditions.is_one and n_samples not in (1, n_rows):
-            raise ValueError(
-                f"{type(self).__name__}.sample got {n_rows} conditions for n_samples={n_samples}."
-                " Leave out n_samples, or pass one condition for all rows."
-            )
+        conditions.check_count(n_samples)
         encoded = self._given_cells(conditions)
         noise = self._noise_of(random_state)
         size: Any

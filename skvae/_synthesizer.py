@@ -12,8 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._persistence import check_version, stamp_version
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
-from .synthesis.fitting import SynthesisCodec, fit_critic, fit_generator, on_device
-from .synthesis.sampling import Sampler, activations
+from .synthesis.fitting import (
+    ACTIVATIONS,
+    SynthesisCodec,
+    fit_critic,
+    fit_generator,
+    on_device,
+)
+from .synthesis.sampling import Sampler
 from .table import check_table
 
 # Below this share of the rows that were asked for, their distribution is not to be relied on.
@@ -34,7 +40,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Number of latents.
     critic : {"auto"} or None, default="auto"
         Whether rows are accepted by gradient boosting that was taught to tell them from real
-        ones.  None is faster to fit and to draw from, and less faithful.
+        ones.  None is faster to fit and to draw from, and less faithful on small tables.
     hidden_layer_sizes : tuple of int, default=(96, 96)
         Widths of the hidden layers.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -115,7 +121,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "critic": [StrOptions({"auto"}), None],
         "hidden_layer_sizes": ["array-like"],
-        "activation": [StrOptions(activations())],
+        "activation": [StrOptions(set(ACTIVATIONS))],
         "n_mixture_components": [Interval(Integral, 1, None, closed="left")],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
@@ -250,7 +256,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         rng = check_random_state(self.random_state if random_state is None else random_state)
         sampler = Sampler(self.codec_, self.vae_, self.critic_, f"{type(self).__name__}.sample")
         with on_device(self) as device:
-            rows, size = sampler.rows(int(n_samples), given, rng, device, self._container())
+            rows, size = sampler.rows(int(n_samples), given, rng, device)
         if size < max(LOW_SHARE * int(n_samples), 1.0):
             warnings.warn(
                 f"{type(self).__name__}.sample: the {n_samples} rows are worth about {size:.1f} "
@@ -260,10 +266,6 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         return (rows, size) if return_effective_size else rows
-
-    def _container(self) -> str | None:
-        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
-        return chosen if chosen in ("pandas", "polars") else None
 
     def __getstate__(self):
         return stamp_version(super().__getstate__())

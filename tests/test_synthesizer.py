@@ -193,6 +193,11 @@ def test_bad_requests_say_what_to_do(synthesizer, call, error, words):
         call(synthesizer)
 
 
+def test_layers_without_width_are_refused(table):
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        VAESynthesizer(hidden_layer_sizes=()).fit(table)
+
+
 @pytest.mark.parametrize(
     "X",
     [

@@ -71,7 +71,7 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
     folds = cell_folds(mask, n_members, min(share, 1.0 / n_members), rng)
     seeds = rng.randint(np.iinfo(np.int32).max, size=n_members)
     shapes = Shapes(codec.n_inputs_, estimator.n_components, codec.blocks_)
-    network = ConditionalNetwork(_widths(estimator), estimator.activation)
+    network = ConditionalNetwork(widths_of(estimator), estimator.activation)
     progress = EpochProgress(estimator, estimator.max_iter, None)
 
     with on_device(estimator) as device:
@@ -81,14 +81,15 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
         )  # fmt: skip
         progress.end(history)
         estimator.vae_, estimator.n_iter_ = vae, history.n_epochs
-        estimator.history_ = _mean_history(history.records)
+        estimator.history_ = mean_history(history.records)
         completion = Completion(vae, Layout(codec.blocks_), estimator.n_draws)
         rounds = 0 if estimator.refine is None else N_ROUNDS
         completion.refine(values, mask, folds, rng, rounds, estimator.n_jobs, device)
     return completion
 
 
-def _widths(estimator) -> tuple[int, ...]:
+def widths_of(estimator) -> tuple[int, ...]:
+    """The widths of the hidden layers that an estimator asks for, checked."""
     widths = tuple(estimator.hidden_layer_sizes)
     if not widths or not all(isinstance(w, (int, np.integer)) and w > 0 for w in widths):
         raise ValueError(
@@ -116,7 +117,8 @@ def _settings(estimator, mask: np.ndarray) -> WarmSettings:
     )
 
 
-def _mean_history(records: list[dict]) -> dict[str, list[float]]:
+def mean_history(records: list[dict]) -> dict[str, list[float]]:
+    """Means over the members, per epoch."""
     names = records[0] if records else ()
     return {
         name: [float(np.mean(np.ma.masked_invalid(record[name]))) for record in records]
@@ -130,6 +132,8 @@ __all__ = [
     "Columnwise",
     "Likelihood",
     "fit_completion",
+    "mean_history",
     "numeric_kind",
     "on_device",
+    "widths_of",
 ]

@@ -14,7 +14,7 @@ from .._process import n_threads_of
 from .._progress import EpochProgress
 from ..imputation.encoding import CellEncoding
 from ..imputation.ensemble import WarmSettings, marginal_start
-from ..imputation.fitting import on_device
+from ..imputation.fitting import ACTIVATIONS, mean_history, on_device, widths_of
 from ..likelihoods import Columnwise, NormalMixture
 from ..noise import Noise
 from ..table import TableCodec
@@ -52,7 +52,7 @@ def fit_generator(estimator, encoded) -> GenerativeVAE:
     estimator.vae_ = None
     with on_device(estimator) as device:
         noise = Noise(seeds, device)
-        network = GenerativeNetwork(tuple(estimator.hidden_layer_sizes), estimator.activation)
+        network = GenerativeNetwork(widths_of(estimator), estimator.activation)
         likelihood = Columnwise(continuous=NormalMixture(estimator.n_mixture_components))
         vae = GenerativeVAE(network, likelihood, CellEncoding(), UniformMask())
         vae.build(Shapes(codec.n_inputs_, estimator.n_components, codec.blocks_), noise)
@@ -72,11 +72,7 @@ def fit_generator(estimator, encoded) -> GenerativeVAE:
         )  # fmt: skip
         progress.end(history)
     estimator.n_iter_ = history.n_epochs
-    records = history.records
-    estimator.history_ = {
-        name: [float(np.mean(np.ma.masked_invalid(record[name]))) for record in records]
-        for name in (records[0] if records else ())
-    }
+    estimator.history_ = mean_history(history.records)
     return vae
 
 
@@ -129,3 +125,6 @@ def _settings(estimator, n_rows: int) -> WarmSettings:
         tol=estimator.tol,
         n_threads=None,
     )
+
+
+__all__ = ["ACTIVATIONS", "SynthesisCodec", "fit_critic", "fit_generator", "on_device"]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ..networks import ACTIVATIONS
 from ..table.conditions import Conditions
 from .critic import Critic
 from .drawing import draw
@@ -19,11 +18,6 @@ MOST_DRAWN_PER_ROW = 60
 DRAWS_PER_CONDITION = 16
 FEWEST_AT_ONCE = 256
 MOST_AT_ONCE = 65_536
-
-
-def activations() -> set[str]:
-    """Names of the activations."""
-    return set(ACTIVATIONS)
 
 
 class Sampler:
@@ -41,27 +35,23 @@ class Sampler:
     def __init__(self, codec, vae: GenerativeVAE, critic: Critic | None, asker: str):
         self.codec, self.vae, self.critic, self.asker = codec, vae, critic, asker
 
-    def rows(self, n: int, given: Any, rng, device, container: str | None) -> tuple[Any, float]:
+    def rows(self, n: int, given: Any, rng, device) -> tuple[Any, float]:
         """A table of ``n`` rows, and how many independent draws it is worth."""
         self.rng, self.device = rng, device
         if given is None or (isinstance(given, dict) and not given):
             shape = (1, self.codec.n_modelled_)
             values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
             cells, uniform, size = self._accepted(n, values, known)
-            return self.codec.decode(cells, container=container, uniform=uniform), size
+            return self.codec.decode(cells, uniform=uniform), size
         conditions = Conditions(self.codec, given, self.asker)
         encoded = self.codec.encode(conditions.frame)
         known = np.ones(encoded.values.shape, dtype=bool) if encoded.mask is None else encoded.mask
         if conditions.is_one:
             cells, uniform, size = self._accepted(n, encoded.values, known)
         else:
-            if n not in (1, len(known)):
-                raise ValueError(
-                    f"{self.asker} got {len(known)} conditions for n_samples={n}. Leave out "
-                    "n_samples, or pass one condition for all rows."
-                )
+            conditions.check_count(n)
             cells, uniform, size = self._one_each(encoded.values, known)
-        table = self.codec.decode(cells, container=container, uniform=uniform)
+        table = self.codec.decode(cells, uniform=uniform)
         return conditions.put_into(table), size
 
     def _drawn(self, values, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,7 +81,7 @@ class Sampler:
             kept.append(tuple(array[accepted] for array in part))
             lost.append(tuple(array[~accepted] for array in part))
             n_kept, n_drawn = n_kept + int(accepted.sum()), n_drawn + size
-        cells, uniform, log_weight = (np.concatenate(arrays) for arrays in zip(*kept))
+        cells, uniform, _ = (np.concatenate(arrays) for arrays in zip(*kept))
         if n_kept >= n:
             return cells[:n], uniform[:n], float(n)
         pool = [np.concatenate(arrays) for arrays in zip(*lost)]
@@ -110,6 +100,3 @@ class Sampler:
         gumbel = self.rng.gumbel(size=log_weight.shape)
         chosen = np.arange(len(values)) * n_draws + (log_weight + gumbel).argmax(1)
         return parts[0][chosen], parts[1][chosen], float(len(values))
-
-
-__all__ = ["Sampler", "activations"]

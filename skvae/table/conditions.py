@@ -83,6 +83,14 @@ class Conditions:
         numbers = [pd.to_numeric(self.frame.iloc[:, j]) for j in range(self.frame.shape[1])]
         return np.column_stack([column.to_numpy(np.float64) for column in numbers])
 
+    def check_count(self, n_samples: int) -> None:
+        """Refuse a number of rows that several conditions do not have."""
+        if not self.is_one and n_samples not in (1, len(self.where)):
+            raise ValueError(
+                f"{self.asker} got {len(self.where)} conditions for n_samples={n_samples}. "
+                "Leave out n_samples, or pass one condition for all rows."
+            )
+
     def put_into(self, table: Any) -> Any:
         """The table with the given cells as given; one condition serves all its rows."""
         container = container_of(table)
