@@ -11,10 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseVAE
 from ._conditional import ConditionalMixin
+from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
 
 
-class VAETransformer(ConditionalMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
+class VAETransformer(
+    ConditionalMixin, LatentsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE
+):
     """Codes of rows by a variational autoencoder, with the way back, samples and scores.
 
     The encoder and the decoder start at the linear factor model that explains the table
@@ -124,6 +127,9 @@ class VAETransformer(ConditionalMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         Member with the best held-out bound, which gives the codes.
     diagnostics_ : dict
         ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units).
+    components_ : ndarray of shape (n_components, n_features_in_)
+        Mean change of each column per unit of each latent, in units of the column; see
+        ``sensitivities``.
     n_features_in_ : int
         Number of columns seen in ``fit``.
     feature_names_in_ : ndarray of str

@@ -45,6 +45,7 @@ ENGINE = {
     "factor_model",
     "gaussian_score",
     "inference",
+    "sensitivity",
     "training",
     "vae",
 }
@@ -183,7 +184,7 @@ def test_core_knows_only_the_core(name):
 def test_engine_knows_no_concrete_component(name):
     assert not parts_imported(name) & AXES
     assert not parts_imported(name) & (
-        ESTIMATORS | {"", "_base", "_conditional", "plotting", "table"}
+        ESTIMATORS | {"", "_base", "_conditional", "_latents", "plotting", "table"}
     )
 
 
@@ -192,6 +193,7 @@ def test_estimators_know_only_the_base(name):
     known = {
         "_base",
         "_conditional",
+        "_latents",
         "_persistence",
         "_sklearn_compat",
         "exceptions",

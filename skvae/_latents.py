@@ -1,0 +1,111 @@
+"""What the latents of a fitted model mean in terms of the columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .sensitivity import Decoder
+from .table.columns import MappedColumn
+from .table.slopes import change, is_nominal, slopes, spread_of
+
+STATISTICS = ("mean", "rms")
+
+
+class LatentsMixin:
+    """Sensitivities of the columns to the latents."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @property
+    def components_(self) -> np.ndarray:
+        """Mean change of each column per unit of each latent, ``(n_components, n_features)``.
+
+        ``sensitivities()``: the loadings where the model is linear.
+        """
+        return self.sensitivities()
+
+    def sensitivities(self, X=None, *, statistic="mean", standardize=False):
+        """Change of each expected cell per unit of each latent, the other latents fixed.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features), default=None
+            Rows at whose codes the derivatives are taken; None takes codes from the prior,
+            the same at every call.
+        statistic : {"mean", "rms"}, default="mean"
+            What is told of the derivatives at those codes: their mean, or their root mean
+            square, in which a column that rises here and falls there does not vanish.
+        standardize : bool, default=False
+            Whether to tell them in standard deviations that the column has under the model,
+            so that columns can be compared; else in units of the column, days for date-times,
+            levels for categories in an order, probabilities for booleans.
+
+        Returns
+        -------
+        sensitivities : ndarray of shape (n_components, n_features)
+            Per unit of what ``transform`` gives.  Categories without an order have no
+            direction: theirs is the root mean square of the probability that moves from some
+            categories to others (total variation), with either statistic.  0 for columns that
+            were constant in ``fit``.
+
+        Raises
+        ------
+        ValueError
+            If ``statistic`` is unknown.
+        """
+        check_is_fitted(self)
+        if statistic not in STATISTICS:
+            raise ValueError(
+                f"{type(self).__name__}.sensitivities expects statistic to be one of "
+                f"{STATISTICS}, got {statistic!r}."
+            )
+        decoder = Decoder(self._coder())
+        codes = decoder.reference() if X is None else self._infer(X)[0]
+        columns = [self.codec_.columns_[position] for position in self.codec_.modelled_index_]
+        squared = np.array([statistic == "rms" or is_nominal(column) for column in columns])
+        with self._arithmetic():
+            total = np.zeros((codes.shape[1], len(columns)))
+            for part in decoder.chunks(codes):
+                total += _sums(decoder, columns, part, squared)
+            mean = total / max(len(codes), 1)
+            found = np.where(squared, np.sqrt(np.maximum(mean, 0.0)), mean)
+            if standardize:
+                drawn = decoder.sample(decoder.reference())
+                found /= [spread_of(*pair) for pair in zip(columns, drawn.T, strict=True)]
+        out = np.zeros((codes.shape[1], len(self.codec_.columns_)))
+        out[:, self.codec_.modelled_index_] = found * self._prior_per_unit()[:, None]
+        return out
+
+    def _prior_per_unit(self) -> np.ndarray:
+        """How far a unit of what ``transform`` gives goes in units of the prior, per latent."""
+        return np.ones(self.vae_.n_latents)
+
+
+def _sums(decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray) -> np.ndarray:
+    """Sums over codes of the changes of cells, or of their squares, by latent and column."""
+    per_value = _cells_per_value(decoder, columns, codes)
+    sums = []
+    for blocks in decoder.derivatives(codes):
+        parts = [part for block in blocks for part in block.swapaxes(0, 1)]
+        moved = [change(*pair) for pair in zip(columns, parts, strict=True)]
+        changes = np.stack(moved, 1) * per_value
+        sums.append(np.where(squared, changes**2, changes).sum(0))
+    return np.stack(sums)
+
+
+def _cells_per_value(decoder: Decoder, columns: list, codes: np.ndarray) -> np.ndarray:
+    """What a unit of each modelled value is worth in its column, by row or for all."""
+    is_mapped = [isinstance(column, MappedColumn) for column in columns]
+    if not any(is_mapped):
+        return np.array([slopes(column, codes, codes) for column in columns])
+    loc, sd = decoder.expected(codes)[0], decoder.spread(codes)
+    worth = [
+        slopes(column, loc[:, j], sd[:, j]) if mapped else slopes(column, codes, codes)
+        for j, (column, mapped) in enumerate(zip(columns, is_mapped))
+    ]
+    return np.stack([np.broadcast_to(each, len(codes)) for each in worth], 1)
