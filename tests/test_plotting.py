@@ -120,7 +120,7 @@ def test_training_refuses_what_has_no_history(vae):
 
 def test_latents_draw_the_codes_with_classes(vae):
     y = pd.Series(Y, name="cultivar").map({0: "a", 1: "b", 2: "c"})
-    display = LatentDisplay.from_estimator(vae, X, y, components=(2, 0))
+    display = LatentDisplay.from_estimator(vae, X, y, components=(2, 0), labels="legend")
     drawn = np.asarray(display.scatter_.get_offsets())
     np.testing.assert_allclose(
         np.sort(drawn, axis=0), np.sort(vae.transform(X)[:, [2, 0]], axis=0), rtol=1e-6
@@ -130,12 +130,13 @@ def test_latents_draw_the_codes_with_classes(vae):
     assert display.colorbar_ is None
     assert display.ax_.get_xlabel().startswith("Latent 2")
     assert display.ax_.get_ylabel().startswith("Latent 0")
-    assert [circle.get_radius() for circle in display.circles_] == [1, 2, 3]
+    assert [circle.width for circle in display.circles_] == [2, 4, 6]
+    assert display.labels_ == []
     assert "of 3 carry" in display.ax_.get_title(loc="left")
 
 
 def test_latents_give_each_row_the_colour_of_its_class(vae):
-    display = LatentDisplay.from_estimator(vae, X, Y)
+    display = LatentDisplay.from_estimator(vae, X, Y, labels="legend")
     codes, drawn = vae.transform(X)[:, :2], np.asarray(display.scatter_.get_offsets())
     colors = [line.get_color() for line in display.legend_.get_lines()]
     for row in (0, 70, 177):
@@ -172,11 +173,13 @@ def test_latents_without_y_and_in_a_pipeline():
     ids=["bool", "float", "none", "categorical", "nullable", "one"],
 )
 def test_classes_of_any_dtype(vae, y, expected):
-    assert labels(LatentDisplay.from_estimator(vae, X, y).legend_) == expected
+    display = LatentDisplay.from_estimator(vae, X, y, labels="legend")
+    assert labels(display.legend_) == expected
 
 
 def test_many_classes_keep_the_commonest(vae):
     y = [f"{row % 14:02d}" for row in range(len(X))]
+    # Classes that lie everywhere cannot be named inside.
     found = labels(LatentDisplay.from_estimator(vae, X, y).legend_)
     assert len(found) == 10 and found[-1] == "others"
 
@@ -187,7 +190,81 @@ def test_latents_of_a_deterministic_code():
     assert title == "178 rows, 3 latents"
 
 
+def islands(n_rows=900, n_islands=6, seed=0):
+    """Codes in clear groups, and the group of each."""
+    rng = np.random.default_rng(seed)
+    group = np.arange(n_rows) % n_islands
+    angle = 2 * np.pi * group / n_islands
+    centre = 2.0 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    return centre + 0.15 * rng.normal(size=(n_rows, 2)), group
+
+
+def test_classes_are_named_amid_their_rows():
+    codes, group = islands()
+    names = np.array(list("abcdef"))[group]
+    display = LatentDisplay(codes=codes, y=names).plot()
+    assert display.legend_ is None
+    assert [text.get_text() for text in display.labels_] == list("abcdef")
+    for text in display.labels_:
+        middle = np.median(codes[names == text.get_text()], axis=0)
+        np.testing.assert_allclose(text.get_position(), middle)
+    assert display.plot(labels="legend").labels_ == []
+    assert labels(display.legend_) == list("abcdef")
+
+
+def test_a_class_in_two_places_is_named_in_one_of_them():
+    codes, group = islands()
+    names = np.where(group % 3 == 0, "split", "others")
+    names[group == 1] = "c"
+    display = LatentDisplay(codes=codes, y=names).plot(labels="auto")
+    place = {text.get_text(): text.get_position() for text in display.labels_}
+    distance = np.linalg.norm(codes[names == "split"] - place["split"], axis=1)
+    assert np.median(distance) > 0.15 and distance.min() < 0.05
+
+
+def test_names_that_would_touch_go_to_a_legend():
+    codes, group = islands()
+    names = np.array([f"a very long name of a class {k}" for k in range(6)])[group]
+    assert LatentDisplay(codes=codes, y=names).plot().labels_ == []
+    assert len(LatentDisplay(codes=codes, y=names).plot(labels="inside").labels_) == 6
+    mixed = np.random.default_rng(0).permutation(group).astype(str)
+    assert LatentDisplay(codes=codes, y=mixed).plot().labels_ == []
+
+
+def test_contours_hold_the_share_that_they_say():
+    codes, group = islands()
+    display = LatentDisplay(codes=codes).plot()
+    (_, lines) = display.contours_
+    assert len(lines.levels) == 3
+    for level, share in zip(np.sort(lines.levels), (0.95, 0.75, 0.5)):
+        paths = lines.get_paths()[list(lines.levels).index(level)].to_polygons()
+        inside = np.zeros(len(codes), dtype=int)
+        for polygon in paths:
+            inside += matplotlib.path.Path(polygon).contains_points(codes)
+        assert np.mean(inside % 2) == pytest.approx(share, abs=0.03)
+    by_class = LatentDisplay(codes=codes, y=group).plot()
+    assert len(by_class.contours_) == 6
+    assert LatentDisplay(codes=codes).plot(density=False).contours_ == []
+    assert LatentDisplay(codes=codes[:50]).plot().contours_ == []
+
+
+@pytest.mark.parametrize("codes", [np.zeros((300, 2)), np.ones((3, 2)), islands(1200)[0] * 50])
+def test_latents_of_any_shape(codes):
+    display = LatentDisplay(codes=codes, y=np.arange(len(codes)) % 3).plot(density=True)
+    display.figure_.canvas.draw()
+    assert bool(display.circles_) == (np.abs(codes).max() < 5)
+
+
+def test_units_of_latents_stretch_the_prior():
+    codes, _ = islands()
+    display = LatentDisplay(codes=codes, unit=[0.5, 2.0]).plot()
+    assert (display.circles_[0].width, display.circles_[0].height) == (4, 1)
+    assert display.ax_.get_xlabel() == "Latent 0"
+
+
 def test_latents_refuse(vae):
+    with pytest.raises(ValueError, match="labels to be one of"):
+        LatentDisplay.from_estimator(vae, X, Y, labels="outside")
     with pytest.raises(NotFittedError):
         LatentDisplay.from_estimator(VAETransformer(), X)
     with pytest.raises(TypeError, match="VAEOutlierDetector has none"):

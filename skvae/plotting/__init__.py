@@ -3,13 +3,19 @@
 from ._imputation import ImputationDisplay
 from ._latent import LatentDisplay
 from ._missingness import MissingnessDisplay
+from ._reconstruction import ReconstructionDisplay
 from ._sample import SampleDisplay
+from ._sensitivity import SensitivityDisplay
 from ._training import TrainingDisplay
+from ._traversal import TraversalDisplay
 
 __all__ = [
     "ImputationDisplay",
     "LatentDisplay",
     "MissingnessDisplay",
+    "ReconstructionDisplay",
     "SampleDisplay",
+    "SensitivityDisplay",
     "TrainingDisplay",
+    "TraversalDisplay",
 ]

@@ -6,14 +6,22 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ._density import Density, are_clear, class_places
 from ._style import FAINT, FEW, INK, MANY, QUIET, SEQUENTIAL, axes, number, pyplot, write_title
 
 RADII = (1, 2, 3)
+# Shares of the rows inside the contours, of all rows and of a class.
+SHARES, CLASS_SHARE = (0.95, 0.75, 0.5), 0.85
+FEWEST_FOR_DENSITY, FEWEST_OF_CLASS = 200, 30
+LABEL_SIZE = 11.0
+# In diameters of N(0, I): where codes reach so far, its circles say nothing of them.
+FAR = 2.5
+LABELS = ("auto", "inside", "legend")
 MAX_CLASSES = len(MANY)
 
 
 class LatentDisplay:
-    """Two latents of the codes of rows, over the circles of the prior N(0, I).
+    """Two latents of the codes of rows, with their density and the names of their classes.
 
     Make it with :meth:`from_estimator`.
 
@@ -22,11 +30,14 @@ class LatentDisplay:
     codes : ndarray of shape (n_samples, n_components)
         Posterior means.
     y : array-like of shape (n_samples,), default=None
-        What colours the rows: classes get a legend, other numbers a colour bar.
+        What colours the rows: classes get names amid their rows where these are legible, else
+        a legend; other numbers a colour bar.
     components : tuple of int, default=(0, 1)
         Latents on the two axes, counted from 0.
     kl_per_latent : array-like of shape (n_components,), default=None
         Nats that each latent carries, for the title.
+    unit : array-like of shape (n_components,), default=None
+        Standard deviations of the prior in a unit of each latent; None is 1.
     estimator_name : str, default=None
         Name for the title.
 
@@ -38,8 +49,14 @@ class LatentDisplay:
         Figure of the axes.
     scatter_ : matplotlib PathCollection
         The codes, in an order that is mixed so that no class covers the others.
-    circles_ : list of matplotlib Circle
-        One, two and three standard deviations of the prior.
+    circles_ : list of matplotlib Ellipse
+        One, two and three standard deviations of N(0, I), the prior in training; empty where
+        the codes reach far beyond.
+    contours_ : list of matplotlib QuadContourSet
+        Edges of the densest regions: of 50, 75 and 95 % of all rows, or of 85 % of each
+        class.
+    labels_ : list of matplotlib Text
+        Names of the classes amid their rows; empty where there is a legend instead.
     legend_ : matplotlib Legend or None
         Classes and their colours.
     colorbar_ : matplotlib Colorbar or None
@@ -58,17 +75,35 @@ class LatentDisplay:
     """
 
     def __init__(
-        self, *, codes, y=None, components=(0, 1), kl_per_latent=None, estimator_name=None
+        self,
+        *,
+        codes,
+        y=None,
+        components=(0, 1),
+        kl_per_latent=None,
+        unit=None,
+        estimator_name=None,
     ):
         self.codes = codes
         self.y = y
         self.components = components
         self.kl_per_latent = kl_per_latent
+        self.unit = unit
         self.estimator_name = estimator_name
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, components=(0, 1), ax=None, name=None, **kwargs
+        cls,
+        estimator,
+        X,
+        y=None,
+        *,
+        components=(0, 1),
+        density="auto",
+        labels="auto",
+        ax=None,
+        name=None,
+        **kwargs,
     ):
         """Draw the codes that a fitted estimator gives to rows.
 
@@ -83,6 +118,12 @@ class LatentDisplay:
             classes; the name of a Series becomes that of the legend.
         components : tuple of int, default=(0, 1)
             Latents on the two axes, counted from 0.
+        density : bool or "auto", default="auto"
+            Whether to draw contours of a kernel density of the codes; ``"auto"`` does from 200
+            rows on.
+        labels : {"auto", "inside", "legend"}, default="auto"
+            Where classes are named: amid their rows, or in a legend; ``"auto"`` names them
+            inside where each name stands among rows of its class and clear of the others.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
         name : str, default=None
@@ -108,17 +149,24 @@ class LatentDisplay:
             y=y,
             components=components,
             kl_per_latent=getattr(final, "diagnostics_", {}).get("kl_per_latent"),
+            unit=getattr(final, "_prior_per_unit", lambda: None)(),
             estimator_name=name,
         )
-        return display.plot(ax, **kwargs)
+        return display.plot(ax, density=density, labels=labels, **kwargs)
 
-    def plot(self, ax=None, *, name=None, **kwargs):
+    def plot(self, ax=None, *, density="auto", labels="auto", name=None, **kwargs):
         """Draw.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
+        density : bool or "auto", default="auto"
+            Whether to draw contours of a kernel density of the codes; ``"auto"`` does from 200
+            rows on.
+        labels : {"auto", "inside", "legend"}, default="auto"
+            Where classes are named: amid their rows, or in a legend; ``"auto"`` names them
+            inside where each name stands among rows of its class and clear of the others.
         name : str, default=None
             Name for the title; None takes ``estimator_name``.
         **kwargs : dict
@@ -129,13 +177,19 @@ class LatentDisplay:
         display : LatentDisplay
             The display itself.
         """
+        caller = f"{type(self).__name__}.plot"
+        if labels not in LABELS:
+            raise ValueError(f"{caller} expects labels to be one of {LABELS}, got {labels!r}.")
         codes = self._chosen_codes()
-        ax = axes(f"{type(self).__name__}.plot", ax, (6.4, 5.2))
+        ax = axes(caller, ax, (6.0, 5.2))
         self.ax_, self.figure_ = ax, ax.figure
         self.legend_ = self.colorbar_ = None
+        self.labels_, self.contours_, self._where = [], [], labels
+        self._density = len(codes) >= FEWEST_FOR_DENSITY if density == "auto" else density
         order = np.random.RandomState(0).permutation(len(codes))
         style = _point_style(len(codes)) | kwargs
         if self.y is None:
+            self._draw_density(codes)
             self.scatter_ = ax.scatter(*codes[order].T, **{"color": FEW[0]} | style)
         else:
             check_consistent_length(codes, self.y)
@@ -143,8 +197,9 @@ class LatentDisplay:
             draw = self._draw_classes if _is_discrete(y) else self._draw_numbers
             draw(codes[order], y.iloc[order], style)
         self._draw_prior()
+        unit = "" if self._is_scaled else " (sd of the prior)"
         for axis, component in zip((ax.xaxis, ax.yaxis), self.components):
-            axis.set_label_text(f"Latent {component} (sd of the prior)", color=INK)
+            axis.set_label_text(f"Latent {component}{unit}", color=INK)
         write_title(ax, self._title(), self.estimator_name if name is None else name)
         return self
 
@@ -163,6 +218,10 @@ class LatentDisplay:
         if "c" not in style and "color" not in style:
             style = {"c": [colors[k] for k in place]} | style
         self.scatter_ = self.ax_.scatter(*codes.T, **style)
+        self._draw_class_densities(codes, place, colors)
+        self._draw_labels(codes, names, colors, place)
+        if self.labels_:
+            return
         handles = [
             self.ax_.plot([], [], "o", color=color, markersize=6, label=name)[0]
             for name, color in zip(names, colors)
@@ -185,14 +244,69 @@ class LatentDisplay:
         self.colorbar_.outline.set_visible(False)
         self.colorbar_.set_label("" if y.name is None else str(y.name), color=INK)
 
+    def _draw_density(self, codes) -> None:
+        found = Density.of(codes) if self._density else None
+        if found is None:
+            return
+        levels = [found.height_around(share) for share in SHARES]
+        shades = [str(shade) for shade in np.linspace(0.95, 0.80, len(levels))]
+        x, y, heights = found.grid()
+        fill = {"colors": shades, "zorder": 0.5}
+        lines = {"colors": "0.3", "linewidths": 0.6, "zorder": 3}
+        self.contours_ = [
+            self.ax_.contourf(x, y, heights, [*levels, np.inf], **fill),
+            self.ax_.contour(x, y, heights, levels, **lines),
+        ]
+
+    def _draw_class_densities(self, codes, place, colors) -> None:
+        for which, color in enumerate(colors):
+            rows = codes[place == which]
+            enough = self._density and len(rows) >= FEWEST_OF_CLASS
+            found = Density.of(rows) if enough else None
+            if found is not None:
+                levels = [found.height_around(CLASS_SHARE), np.inf]
+                fill = {"colors": [color], "alpha": 0.16, "zorder": 0.5}
+                self.contours_.append(self.ax_.contourf(*found.grid(), levels, **fill))
+
+    def _draw_labels(self, codes, names, colors, place) -> None:
+        if self._where == "legend" or len(names) < 2:
+            return
+        spots = class_places(codes, place, len(names))
+        if spots is None and self._where == "inside":
+            spots = np.array([np.median(codes[place == k], 0) for k in range(len(names))])
+        if spots is None:
+            return
+        box = self.ax_.get_window_extent().transformed(self.figure_.dpi_scale_trans.inverted())
+        scale = 72.0 * np.array([box.width, box.height]) / np.maximum(np.ptp(codes, axis=0), 1e-9)
+        if self._where == "auto" and not are_clear(spots, names, LABEL_SIZE, scale.min()):
+            return
+        from matplotlib.patheffects import withStroke
+
+        halo = [withStroke(linewidth=3.0, foreground="white")]
+        style = {"ha": "center", "va": "center", "fontsize": LABEL_SIZE, "fontweight": "bold"}
+        self.labels_ = [
+            self.ax_.text(*spot, name, color=_darker(color), path_effects=halo, zorder=4, **style)
+            for spot, name, color in zip(spots, names, colors)
+        ]
+
+    @property
+    def _is_scaled(self) -> bool:
+        return self.unit is not None and not np.allclose(self.unit, 1.0)
+
     def _draw_prior(self) -> None:
-        from matplotlib.patches import Circle
+        from matplotlib.patches import Ellipse
 
         ax = self.ax_
         ax.set_aspect("equal", adjustable="datalim")
+        unit = np.ones(self.codes.shape[1]) if self.unit is None else np.asarray(self.unit)
+        width, height = 2.0 / unit[list(self.components)]
+        reach = np.quantile(np.abs(self._chosen_codes()), 0.99, axis=0)
+        self.circles_ = []
+        if (reach > FAR * np.array([width, height])).any():
+            return
+        style: dict = {"fill": False, "color": FAINT, "linewidth": 1.0, "zorder": 0}
         self.circles_ = [
-            ax.add_patch(Circle((0, 0), r, fill=False, color=FAINT, linewidth=1.0, zorder=0))
-            for r in RADII
+            ax.add_patch(Ellipse((0, 0), r * width, r * height, **style)) for r in RADII
         ]
 
     def _title(self) -> str:
@@ -216,6 +330,12 @@ def _point_style(n_rows: int) -> dict:
         "linewidths": 0,
         "rasterized": n_rows > 5000,
     }
+
+
+def _darker(color: str, share: float = 0.6):
+    from matplotlib.colors import to_rgb
+
+    return tuple(share * part for part in to_rgb(color))
 
 
 def _is_discrete(y: pd.Series) -> bool:
