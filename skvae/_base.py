@@ -206,7 +206,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
             part._validate_params()
         self.objective_ = parts.pop("objective")
         parts["likelihood"] = Columnwise.of(parts["likelihood"])
-        shapes = Shapes(self.codec_.n_inputs_, self.n_components, self.codec_.blocks_)
+        codec = self.codec_
+        shapes = Shapes(codec.n_inputs_, self.n_components, codec.blocks_, codec.row_size_)
         self.vae_ = VAE(**parts).build(shapes, noise)
 
     # -- inference ------------------------------------------------------------------------

@@ -26,11 +26,15 @@ class Shapes:
         Number of latent dimensions.
     blocks : tuple of (str, tuple of int)
         The modelled columns grouped by kind, with the number of categories of each column.
+    row_size : (float, float) or None, default=None
+        Mean and standard deviation of the logarithm of the total count of a row, where rows
+        have sizes.
     """
 
     n_inputs: int
     n_components: int
     blocks: tuple[tuple[str, tuple[int, ...]], ...]
+    row_size: tuple[float, float] | None = None
 
 
 class Component(BaseEstimator, nn.Module):

@@ -104,6 +104,7 @@ class FittingMixin:
                 unknown=self.unknown,
                 margins=self.margins,
                 column_kinds=self.column_kinds,
+                row_sizes=parts["likelihood"].row_sizes,
             )
             self.n_iter_ = 0
         rows = self._rows(codec if first else None, X, sample_weight, cache)

@@ -26,7 +26,7 @@ def judged_by_mask(evidence: Evidence, particles: Particles, noise: Noise):
         return particles, None
     cells, log_weights = [], []
     for z in _parts(evidence, particles.z):
-        drawn = evidence.vae.decode(z).sample(noise)
+        drawn = evidence.cells(z).sample(noise)
         cells.append(drawn)
         log_missing = F.logsigmoid(missingness(drawn))
         log_weights.append(torch.where(evidence.mask, 0.0, log_missing).sum(-1))
@@ -43,7 +43,7 @@ def point(evidence: Evidence, particles: Particles, cells: Tensor | None) -> Ten
     totals: list = []
     for i, (z, share) in enumerate(zip(particles.z.split(n, 1), weight.split(n, 1))):
         said = None if cells is None else cells[:, i * n : (i + 1) * n]
-        parts = _expectations(evidence.vae.decode(z), said)
+        parts = _expectations(evidence.cells(z), said)
         sums = [torch.einsum("mkr,mkr...->r...", share, part) for part in parts]
         totals = [a + b for a, b in zip(totals, sums)] if totals else sums
     best = [t.argmax(-1).to(weight.dtype) if t.ndim == 3 else t for t in totals]
@@ -62,7 +62,7 @@ def draws(
         chosen = cells.gather(1, index.expand(-1, -1, -1, cells.shape[-1]))
         return chosen[0].transpose(0, 1)
     z = particles.z.gather(1, index.expand(-1, -1, -1, particles.z.shape[-1]))
-    drawn = [evidence.vae.decode(part).sample(noise) for part in _parts(evidence, z)]
+    drawn = [evidence.cells(part).sample(noise) for part in _parts(evidence, z)]
     return torch.cat(drawn, 1)[0].transpose(0, 1)
 
 

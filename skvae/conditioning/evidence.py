@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..distributions import Distribution
 from ..noise import Noise
 from .shared_noise import SharedNoise
 
@@ -72,6 +73,10 @@ class Evidence:
         """Log density of what ``draw`` gives."""
         log_q = self.guide.log_prob(z).sum(-1)
         return torch.logaddexp(self.log_prior(z), log_q) - math.log(2.0)
+
+    def cells(self, z: Tensor) -> Distribution:
+        """Distribution of the cells given codes and the given cells of the row."""
+        return self.vae.decode(z).given(self.values, self.mask)
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         """Log p(given cells | z)."""

@@ -51,7 +51,7 @@ def gibbs(
     vae = evidence.vae
     z = _resampled(weighted(evidence, noise, START_DRAWS), noise)
     n_kept = max(-(-n_draws // N_CHAINS), N_PARTS)
-    cells = _filled(evidence, vae.decode(z), noise)
+    cells = _filled(evidence, evidence.cells(z), noise)
     kept = []
     for step in range(2 * n_kept):
         guide = vae.infer(encode(cells))
@@ -61,7 +61,7 @@ def gibbs(
         if not corrected:
             accepted = torch.ones_like(accepted)
         z = torch.where(accepted.unsqueeze(-1), proposal, z)
-        cells = _filled(evidence, vae.decode(z), noise)
+        cells = _filled(evidence, evidence.cells(z), noise)
         if step >= n_kept:
             kept.append(z)
     states = torch.stack(kept, 2).flatten(1, 2)  # chain by chain

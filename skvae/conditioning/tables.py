@@ -52,7 +52,7 @@ def draws_given(
         n_particles = particles.z.shape[1]
         chosen = noise.permutation(n_particles)[0, :n]
         z = particles.z[:, chosen].transpose(1, 2)
-        parts.append(vae.decode(z).sample(noise)[0, 0].cpu().numpy())
+        parts.append(evidence.cells(z).sample(noise)[0, 0].cpu().numpy())
         # A part of the draws without replacement varies less than the draws themselves.
         size += 1.0 / (1.0 / n - 1.0 / n_particles + 1.0 / float(particles.effective_size[0]))
     return np.concatenate(parts), size

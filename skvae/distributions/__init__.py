@@ -11,6 +11,7 @@ from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
 from .counts import NegativeBinomial, Poisson, ZeroInflated
 from .normal import EncodedNormal, Normal
+from .sized_counts import SizedCounts
 
 __all__ = [
     "Bernoulli",
@@ -25,6 +26,7 @@ __all__ = [
     "NormalMixture",
     "Ordinal",
     "Poisson",
+    "SizedCounts",
     "StandardNormal",
     "StudentT",
     "ZeroInflated",

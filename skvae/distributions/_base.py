@@ -30,6 +30,13 @@ class Distribution(_TorchDistribution):
         log_prob = self.log_prob(value)
         return (log_prob if mask is None else torch.where(mask, log_prob, 0.0)).sum(-1)
 
+    def given(self, value: Tensor, mask: Tensor | None) -> Distribution:
+        """The distribution of the other cells of rows of which some are known.
+
+        It differs where cells share more than the code.
+        """
+        return self
+
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, n_draws, rows, columns)``, differentiably."""
         raise NotImplementedError

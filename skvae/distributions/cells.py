@@ -152,5 +152,17 @@ class Blocks(Distribution):
         values = value.split(self.widths, -1)
         return torch.cat([p.log_prob(v) for p, v in zip(self.parts, values)], -1)
 
+    def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        cells = self._split(value, mask)
+        return sum(p.log_prob_rows(v, m) for p, v, m in cells)  # type: ignore[return-value]
+
+    def given(self, value: Tensor, mask: Tensor | None) -> Blocks:
+        cells = self._split(value, mask)
+        return Blocks([part.given(v, m) for part, v, m in cells], self.widths)
+
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         return torch.cat([part.sample(noise) for part in self.parts], -1)
+
+    def _split(self, value: Tensor, mask: Tensor | None):
+        masks = [None] * len(self.parts) if mask is None else mask.split(self.widths, -1)
+        return zip(self.parts, value.split(self.widths, -1), masks)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..noise import Noise
 from ._base import Distribution
+from .count_rows import NegativeBinomialRows, SizeTerms, log_rising, observed_sum
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -27,24 +30,22 @@ class Poisson(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
 
+    def scaled(self, log_size: Tensor) -> Poisson:
+        """The same with all means times ``exp(log_size)``."""
+        return Poisson(self.log_rate + log_size)
+
+    def size_slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and curvature of the log-probability of each cell by ``log_size``."""
+        return value - self.mean, self.mean
+
+    def size_terms(self, value: Tensor, mask: Tensor | None) -> SizeTerms:
+        """What rows say about a factor that all means share."""
+        with torch.no_grad():
+            slopes = [observed_sum(t, mask) for t in self.size_slopes(value)]
+        return SizeTerms(self.log_prob_rows(value, mask), *slopes)
+
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         return noise.poisson(self.mean)
-
-
-def _log_rising(start: Tensor, n: Tensor) -> Tensor:
-    """Log of Gamma(start + n) / Gamma(start), which cancels where ``start`` is large."""
-    large = start > 32.0
-    safe = torch.where(large, start, 32.0)
-    total = safe + n
-    by_stirling = (
-        n * safe.log()
-        + (total - 0.5) * torch.log1p(n / safe)
-        - n
-        - n / (12.0 * safe * total)
-        + (1.0 / safe**3 - 1.0 / total**3) / 360.0
-    )
-    small = torch.where(large, 1.0, start)
-    return torch.where(large, by_stirling, torch.lgamma(small + n) - torch.lgamma(small))
 
 
 class NegativeBinomial(Distribution):
@@ -62,11 +63,29 @@ class NegativeBinomial(Distribution):
         total = self.log_total_count.exp()
         log_ratio = self.log_mean - self.log_total_count
         return (
-            _log_rising(total, value)
+            log_rising(total, value)
             - torch.lgamma(value + 1)
             + value * log_ratio
             - (total + value) * softplus(log_ratio)
         )
+
+    def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        return self.size_terms(value, mask).log_prob
+
+    def scaled(self, log_size: Tensor) -> NegativeBinomial:
+        """The same with all means times ``exp(log_size)``."""
+        return NegativeBinomial(self.log_mean + log_size, self.log_total_count)
+
+    def size_slopes(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and curvature of the log-probability of each cell by ``log_size``."""
+        log_ratio = self.log_mean - self.log_total_count
+        share, n = log_ratio.sigmoid(), value + self.log_total_count.exp()
+        return value - n * share, n * share * (-log_ratio).sigmoid()
+
+    def size_terms(self, value: Tensor, mask: Tensor | None) -> SizeTerms:
+        """What rows say about a factor that all means share."""
+        rows = NegativeBinomialRows.apply(self.log_mean, self.log_total_count, value, mask)
+        return SizeTerms(*rows)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         total = self.log_total_count.exp().expand(self.log_mean.shape).contiguous()
@@ -77,7 +96,7 @@ class ZeroInflated(Distribution):
     """Counts of ``base``, or 0 with the probability that ``logits`` give beforehand."""
 
     def __init__(self, base: Distribution, logits: Tensor):
-        self.base = base
+        self.base: Any = base
         self.logits = logits
 
     @property
@@ -88,6 +107,22 @@ class ZeroInflated(Distribution):
         counted = self.base.log_prob(value)
         either = softplus(counted - self.logits) - softplus(-self.logits)
         return torch.where(value == 0, either, counted - softplus(self.logits))
+
+    def scaled(self, log_size: Tensor) -> ZeroInflated:
+        """The same with all means times ``exp(log_size)``."""
+        return ZeroInflated(self.base.scaled(log_size), self.logits)
+
+    def size_terms(self, value: Tensor, mask: Tensor | None) -> SizeTerms:
+        """What rows say about a factor that all means share.
+
+        The curvature is that of the counts without what a zero says about its own origin.
+        """
+        with torch.no_grad():
+            slope, curvature = self.base.size_slopes(value)
+            counted = self.base.log_prob(value) - self.logits
+            share = torch.where(value == 0, counted.sigmoid(), 1.0)
+            slope, curvature = (observed_sum(share * t, mask) for t in (slope, curvature))
+        return SizeTerms(self.log_prob_rows(value, mask), slope, curvature)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         counts = self.base.sample(noise)

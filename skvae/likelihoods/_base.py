@@ -14,6 +14,8 @@ class Likelihood(Component):
     """Base of the likelihoods of one block of columns of one kind."""
 
     kind = "continuous"
+    # Whether rows have sizes of their own; "auto" lets the table decide.
+    row_sizes: bool | str = False
 
     def build(self, shapes: Shapes, noise: Noise) -> Likelihood:
         """Create the weights for ``shapes.blocks``, which holds one block."""

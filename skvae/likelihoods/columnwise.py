@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
@@ -106,9 +108,14 @@ class Columnwise(Component):
                     f"The {kind!r} parameter of Columnwise must be a likelihood of {kind} "
                     f"columns. Got {part!r}, which models {part.kind} ones."
                 )
-            block = Shapes(shapes.n_inputs, shapes.n_components, ((kind, sizes),))
+            block = replace(shapes, blocks=((kind, sizes),))
             self.add_module(f"{kind}_block", part.build(block, noise))
         return self
+
+    @property
+    def row_sizes(self) -> bool:
+        """Whether the counts of a row share a size, which must be asked for."""
+        return isinstance(self.count, Likelihood) and self.count.row_sizes is True
 
     @property
     def parts(self) -> list[Likelihood]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from .. import distributions
@@ -10,9 +11,34 @@ from .._component import Shapes
 from ..noise import Noise
 from ._base import Likelihood
 
+# Nodes of the quadrature over the size of a row; in training one pass over the cells must do.
+NODES = 8
+TRAINING_NODES = 1
+
 
 class _Count(Likelihood):
     kind = "count"
+    _parameter_constraints = {"row_sizes": ["boolean", StrOptions({"auto"})]}
+
+    def __init__(self, row_sizes="auto"):
+        super().__init__()
+        self.row_sizes = row_sizes
+
+    def build(self, shapes: Shapes, noise: Noise) -> Likelihood:
+        """Keep what is known of the sizes of rows beforehand."""
+        super().build(shapes, noise)
+        if self.row_sizes is True and shapes.row_size is None:
+            raise ValueError(
+                f"{self!r} expects a table whose rows have sizes, as VAETransformer and "
+                "VAEOutlierDetector make of one; this model takes cells one by one. Use "
+                f"{type(self).__name__}(row_sizes=False)."
+            )
+        self.has_sizes = bool(self.row_sizes) and shapes.row_size is not None
+        if self.has_sizes:
+            for name, number in zip(("size_loc", "size_scale"), shapes.row_size):  # type: ignore[arg-type]
+                size = torch.full((noise.n_members, 1, 1, 1), number, device=noise.device)
+                self.register_buffer(name, size)
+        return self
 
     def start(self, mean: Tensor) -> Tensor:
         """Logarithm of the mean."""
@@ -20,7 +46,17 @@ class _Count(Likelihood):
 
     def forward(self, parameters: Tensor) -> distributions.Distribution:
         """Give counts per cell."""
-        return self._counts(parameters)
+        return self._sized(self._counts(self._log_means(parameters)))
+
+    def _log_means(self, parameters: Tensor) -> Tensor:
+        """The decoder's output, in which rows of sizes have shares."""
+        return parameters.log_softmax(-1) if self.has_sizes else parameters
+
+    def _sized(self, counts: distributions.Distribution) -> distributions.Distribution:
+        if not self.has_sizes:
+            return counts
+        n_nodes = TRAINING_NODES if self.training else NODES
+        return distributions.SizedCounts(counts, self.size_loc, self.size_scale, n_nodes)
 
     def _counts(self, log_mean: Tensor) -> distributions.Distribution:
         raise NotImplementedError
@@ -28,6 +64,15 @@ class _Count(Likelihood):
 
 class Poisson(_Count):
     """Counts whose variance equals their mean.
+
+    Parameters
+    ----------
+    row_sizes : bool or "auto", default="auto"
+        Whether rows differ in size, as cells do in how deeply they were sequenced and texts
+        in how long they are.  The decoder then gives the shares of the columns, and the total
+        of a row is log-normal: it is integrated out of scores and drawn in samples, and no
+        latent is spent on it.  ``"auto"``: where all columns are counts and the totals vary
+        more than independent columns would let them.
 
     Examples
     --------
@@ -42,6 +87,15 @@ class Poisson(_Count):
 
 class NegativeBinomial(_Count):
     """Counts with more variance than their mean; one learned dispersion per column.
+
+    Parameters
+    ----------
+    row_sizes : bool or "auto", default="auto"
+        Whether rows differ in size, as cells do in how deeply they were sequenced and texts
+        in how long they are.  The decoder then gives the shares of the columns, and the total
+        of a row is log-normal: it is integrated out of scores and drawn in samples, and no
+        latent is spent on it.  ``"auto"``: where all columns are counts and the totals vary
+        more than independent columns would let them.
 
     Examples
     --------
@@ -101,7 +155,8 @@ class _ZeroInflated(_Count):
     def forward(self, parameters: Tensor) -> distributions.Distribution:
         """Give counts with zeros of their own per cell."""
         log_mean, logits = parameters.unflatten(-1, (-1, 2)).unbind(-1)
-        return distributions.ZeroInflated(self._counts(log_mean), logits)
+        counts = self._counts(self._log_means(log_mean))
+        return self._sized(distributions.ZeroInflated(counts, logits))
 
 
 class ZeroInflatedPoisson(_ZeroInflated, Poisson):
@@ -109,6 +164,15 @@ class ZeroInflatedPoisson(_ZeroInflated, Poisson):
 
     The decoder gives that probability per cell: how often a gene is missed depends on the
     cell that it is looked for in, as well as on the gene.
+
+    Parameters
+    ----------
+    row_sizes : bool or "auto", default="auto"
+        Whether rows differ in size, as cells do in how deeply they were sequenced and texts
+        in how long they are.  The decoder then gives the shares of the columns, and the total
+        of a row is log-normal: it is integrated out of scores and drawn in samples, and no
+        latent is spent on it.  ``"auto"``: where all columns are counts and the totals vary
+        more than independent columns would let them.
 
     Examples
     --------
@@ -128,6 +192,15 @@ class ZeroInflatedNegativeBinomial(_ZeroInflated, NegativeBinomial):
 
     The decoder gives that probability per cell of the table, as in scVI; the dispersion is
     one number per column.
+
+    Parameters
+    ----------
+    row_sizes : bool or "auto", default="auto"
+        Whether rows differ in size, as cells do in how deeply they were sequenced and texts
+        in how long they are.  The decoder then gives the shares of the columns, and the total
+        of a row is log-normal: it is integrated out of scores and drawn in samples, and no
+        latent is spent on it.  ``"auto"``: where all columns are counts and the totals vary
+        more than independent columns would let them.
 
     Examples
     --------

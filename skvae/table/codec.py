@@ -5,17 +5,20 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from .columns import Column, ContinuousColumn
 from .frames import Panel, Part, Table, open_table, table_class
 from .kinds import CLASSES, MARGINS, NUMERIC, Kinds
+from .row_sizes import FEWEST_COLUMNS, DenseCells, RowSizes
 
 _CHOICES = {
     "numeric": (*NUMERIC, "auto"),
     "unknown": ("error", "missing"),
     "margins": tuple(MARGINS),
+    "row_sizes": (False, True, "auto"),
 }
 
 
@@ -77,6 +80,9 @@ class TableCodec(BaseEstimator):
     column_kinds : dict or None, default=None
         Kinds by column name ("x0", "x1", ... for arrays) that take the place of those found:
         "continuous", "positive", "count", "binary", "categorical", "ordinal" or "datetime".
+    row_sizes : bool or "auto", default=False
+        Whether the counts of a row share a size, which the encoder is then not shown.
+        "auto": where all columns are counts, 16 at least, and the rows differ in size.
 
     Attributes
     ----------
@@ -94,6 +100,8 @@ class TableCodec(BaseEstimator):
     log_scale_ : ndarray of float64, shape (n_modelled,)
         What to subtract from a log density of `values` to have the one of the
         column in its own unit; 0 for discrete columns. Date-times are in seconds.
+    row_size_ : (float, float) or None
+        Mean and standard deviation of the logarithm of the total count of a row.
     draws_cells_ : bool
         Whether some cells differ that have one value, so that `decode` takes `uniform`.
     container_ : {"numpy", "pandas", "polars"}
@@ -133,12 +141,14 @@ class TableCodec(BaseEstimator):
         range_ratio=3.0,
         margins="scale",
         column_kinds=None,
+        row_sizes=False,
     ):
         self.numeric = numeric
         self.unknown = unknown
         self.range_ratio = range_ratio
         self.margins = margins
         self.column_kinds = column_kinds
+        self.row_sizes = row_sizes
 
     def fit(self, X, sample_weight=None) -> "TableCodec":
         """Learn kinds, scales and categories.
@@ -168,6 +178,7 @@ class TableCodec(BaseEstimator):
         self.container_ = table.container
         self.columns_ = columns
         self._arrange(table)
+        self.row_size_ = self._fit_row_sizes(table.X, weight) if self.row_sizes else None
         return self
 
     def encode(self, X) -> Encoded:
@@ -252,6 +263,27 @@ class TableCodec(BaseEstimator):
                 "TableCodec: column_kinds should be a dict of column names to kinds, or None, "
                 f"got {self.column_kinds!r}."
             )
+
+    def _fit_row_sizes(self, X, weight) -> tuple[float, float] | None:
+        """Let the count columns know of the sizes of rows, where these have some."""
+        slots = [j for j, c in enumerate(self._modelled(slice(None))) if c.kind == "count"]
+        asked = self.row_sizes is True
+        if not slots or not asked and len(slots) < max(self.n_modelled_, FEWEST_COLUMNS):
+            return None
+        places = [self.modelled_index_[slot] for slot in slots]
+        if issparse(X):
+            cells = DenseCells(X[:, places])
+        else:
+            encoded = self.encode(X)
+            mask = encoded.mask
+            cells = DenseCells(encoded.values[:, slots], None if mask is None else mask[:, slots])
+        columns = [self.columns_[place] for place in places]
+        found = RowSizes.found(columns, cells, weight, self.range_ratio, ask=not asked)
+        if found is None:
+            return None
+        for place, column in zip(places, found.columns, strict=True):
+            self.columns_[place] = column
+        return found.log_total
 
     def _check_is_fitted(self) -> None:
         if not hasattr(self, "columns_"):

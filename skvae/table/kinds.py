@@ -15,6 +15,7 @@ from .discrete import BinaryColumn, CountColumn
 from .frames import Panel
 from .positive import PositiveColumn
 from .ranks import RankColumn
+from .row_sizes import SizedCountColumn
 
 # The modelled columns are grouped in this order, and blocks have one kind each.
 CLASSES: tuple[type[Column], ...] = (
@@ -22,6 +23,7 @@ CLASSES: tuple[type[Column], ...] = (
     PositiveColumn,
     RankColumn,
     CountColumn,
+    SizedCountColumn,
     BinaryColumn,
     CategoricalColumn,
     BinnedColumn,
