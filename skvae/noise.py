@@ -110,19 +110,23 @@ class FixedDraws:
         Number of latent dimensions.
     device : str or torch.device
         Where the numbers are kept.
+    seed : int, default=0
+        Which draws: that of the shift.
     """
 
-    def __init__(self, n_draws: int, n_components: int, device: str | torch.device = "cpu"):
-        self._draws = _sobol_normal(n_draws, n_components).to(device)
+    def __init__(
+        self, n_draws: int, n_components: int, device: str | torch.device = "cpu", seed: int = 0
+    ):
+        self._draws = _sobol_normal(n_draws, n_components, seed).to(device)
 
     def normal(self, n_draws: int, n_rows: int, n_components: int) -> Tensor:
         """Standard normal numbers ``(1, n_draws, 1, n_components)``, whatever the rows."""
         return self._draws[None, :n_draws, None, :n_components]
 
 
-def _sobol_normal(n_draws: int, n_components: int) -> Tensor:
+def _sobol_normal(n_draws: int, n_components: int, seed: int) -> Tensor:
     # A shifted lattice point is never 0 or 1, and the shift keeps each draw uniform.
     points = qmc.Sobol(n_components, scramble=False).random_base2((n_draws - 1).bit_length())
-    shift = np.random.default_rng(0).random(n_components)
+    shift = np.random.default_rng(seed).random(n_components)
     uniform = ((points[:n_draws] + shift) % 1.0).clip(1e-9, 1 - 1e-9)
     return torch.as_tensor(ndtri(uniform), dtype=torch.float32)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 
 from skvae import VAETransformer, calibration, inference, likelihoods, priors
 from skvae._component import Shapes
@@ -323,3 +324,18 @@ def test_calibration_chooses_what_the_general_road_chooses(n_members, weighted, 
     assert_allclose(calibration._bounds_by_factor(vae, batch), written_out, rtol=1e-10)
     calibration._calibrate_posterior(vae, batch)
     assert torch.equal(vae.posterior.log_factor, chosen)
+
+
+def test_calibration_promises_no_more_than_the_truth():
+    """Independent columns, whose density is known; a width for the draws of scores beats it."""
+    rng = np.random.default_rng(0)
+    X, X_test = rng.normal(size=(600, 20)), rng.normal(size=(2000, 20))
+    truth = stats.norm.logpdf(X_test).sum(1)
+    vae = VAETransformer(16, random_state=0).fit(X)
+    assert -0.6 < (vae.score_samples(X_test) - truth).mean() < 0.0
+    factors = torch.tensor(calibration.LOG_FACTORS)
+    scores = []
+    for factor in factors:
+        vae.vae_.posterior.calibrate(factor)
+        scores.append(vae.score(X_test))
+    assert max(scores) > truth.mean() + 0.3
