@@ -1,0 +1,246 @@
+"""Methods: each takes a case, a number of dimensions and a seed, and gives codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _representation_data import COUNTS, Case
+from sklearn.decomposition import PCA, FactorAnalysis, KernelPCA
+
+KERNEL_ROWS = 2500
+# Draws behind an expected row where no closed form gives it, and rows that it is found for.
+N_DRAWS, N_ROWS = 20, 1000
+DISCRETE = {"binary", "categorical", "ordinal"}
+
+
+class Codes:
+    """What a method makes of the rows of a case.
+
+    Parameters
+    ----------
+    train, test : ndarray of shape (n_rows, d)
+    back : ndarray or None
+        Prepared test rows, or the first of them, from their codes.
+    back_variance : ndarray or float
+        By how much the squared error of ``back`` is too large, it being a mean of draws.
+    log_likelihood : ndarray or None
+        Of the test rows, in nats.
+    seconds : (float, float)
+        CPU time of the fit and of the codes of the test rows.
+    """
+
+    def __init__(self, train, test, seconds, back=None, back_variance=0.0, log_likelihood=None):
+        self.train, self.test, self.seconds = train, test, seconds
+        self.back, self.back_variance = back, back_variance
+        self.log_likelihood = log_likelihood
+
+
+def _timed(function, *arguments) -> tuple[Any, float]:
+    started = time.process_time()
+    found = function(*arguments)
+    return found, time.process_time() - started
+
+
+# -- scikit-learn -------------------------------------------------------------------------------
+
+
+def pca(case: Case, d: int, seed: int) -> Codes:
+    return _linear(PCA(d, random_state=seed), case, lambda model, Z: model.inverse_transform(Z))
+
+
+def factor_analysis(case: Case, d: int, seed: int) -> Codes:
+    def back(model, Z):
+        return Z @ model.components_ + model.mean_
+
+    return _linear(FactorAnalysis(d, random_state=seed, max_iter=300), case, back)
+
+
+def _linear(model, case: Case, back) -> Codes:
+    train, test = case.matrices
+    model, fit = _timed(model.fit, train)
+    codes, transform = _timed(model.transform, test)
+    return Codes(
+        model.transform(train),
+        codes,
+        (fit, transform),
+        back(model, codes),
+        log_likelihood=model.score_samples(test) - np.log(_scales(case, train.shape[1])).sum(),
+    )
+
+
+def _scales(case: Case, n_columns: int) -> np.ndarray:
+    return np.broadcast_to(getattr(case.prepare, "scale", 1.0), n_columns)
+
+
+def kernel_pca(case: Case, d: int, seed: int) -> Codes:
+    train, test = case.matrices
+    rows = np.random.default_rng(seed).permutation(len(train))[:KERNEL_ROWS]
+    model = KernelPCA(
+        d, kernel="rbf", fit_inverse_transform=True, eigen_solver="arpack", random_state=seed
+    )
+    model, fit = _timed(model.fit, train[rows])
+    codes, transform = _timed(model.transform, test)
+    return Codes(model.transform(train), codes, (fit, transform), model.inverse_transform(codes))
+
+
+# -- a plain autoencoder ------------------------------------------------------------------------
+
+
+def autoencoder(case: Case, d: int, seed: int) -> Codes:
+    """Networks as wide as the default ones, and mean squared error."""
+    import torch
+    from _representation_training import train as fit_to
+
+    train, test = case.matrices
+    widths = [train.shape[1], 128, 64, d]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder, decoder = _layers(widths), _layers(widths[::-1])
+    both = torch.nn.Sequential(encoder, decoder)
+    _, fit = _timed(fit_to, both, _squared_error, train, generator)
+    codes, transform = _timed(_apply, encoder, test)
+    return Codes(_apply(encoder, train), codes, (fit, transform), _apply(decoder, codes))
+
+
+def _squared_error(model, rows):
+    return (model(rows) - rows).square().mean()
+
+
+def _apply(network, rows: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        return network(torch.as_tensor(rows, dtype=torch.float32)).numpy()
+
+
+def _layers(widths):
+    from torch import nn
+
+    layers: list = []
+    for n_in, n_out in zip(widths, widths[1:]):
+        layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+# -- ours ---------------------------------------------------------------------------------------
+
+
+def skvae(case: Case, d: int, seed: int, **settings) -> Codes:
+    from skvae import VAETransformer
+
+    if case.kind == COUNTS:
+        settings = {"likelihood": "negative_binomial"} | settings
+    if isinstance(case.train, pd.DataFrame):
+        settings = {"unknown": "missing"} | settings
+    model = VAETransformer(n_components=d, random_state=seed, **settings)
+    model, fit = _timed(model.fit, case.train)
+    codes, transform = _timed(model.transform, case.test)
+    back, variance = expected_rows(model, case, codes, seed)
+    return Codes(
+        model.transform(case.train),
+        codes,
+        (fit, transform),
+        back,
+        variance,
+        model.score_samples(case.test),
+    )
+
+
+def expected_rows(model, case: Case, codes: np.ndarray, seed: int):
+    """Expected prepared rows given codes, and the variance that they have as means of draws.
+
+    ``inverse_transform`` gives the likeliest categories, and counts of which the logarithm is
+    still to be taken: least in squared error is the mean of prepared rows.
+    """
+    point = model.inverse_transform(codes)
+    kinds = {kind for kind, _ in model.codec_.blocks_}
+    if not kinds & DISCRETE and case.kind != COUNTS:
+        return case.prepare(point), 0.0
+    import torch
+
+    from skvae.noise import Noise
+
+    codes = codes[:N_ROWS]
+    numbers = [c.name for c in model.codec_.columns_ if c.kind not in DISCRETE]
+    noise = Noise([seed], torch.device("cpu"))
+    total = squares = 0.0
+    with torch.no_grad():
+        likelihood = model.vae_.decode(torch.as_tensor(codes)[None, None])
+        for _ in range(N_DRAWS):
+            cells = likelihood.sample(noise)[0, 0].numpy()
+            rows = model._table(cells, np.random.RandomState(seed))
+            if isinstance(rows, pd.DataFrame):
+                rows[numbers] = point[numbers][:N_ROWS]
+            prepared = case.prepare(rows)
+            total, squares = total + prepared, squares + prepared**2
+    mean = total / N_DRAWS
+    return mean, np.maximum(squares / N_DRAWS - mean**2, 0.0) / (N_DRAWS - 1)
+
+
+METHODS = {
+    "skvae": skvae,
+    "pca": pca,
+    "factor_analysis": factor_analysis,
+    "kernel_pca": kernel_pca,
+    "autoencoder": autoencoder,
+}
+PEERS = ("umap", "pythae")
+
+# -- peers in their own environment -------------------------------------------------------------
+
+
+class Peers(contextlib.AbstractContextManager):
+    """The process of the peers, started when first needed."""
+
+    def __init__(self, python: Path | None):
+        self.python, self.process = python, None
+
+    def __call__(self, method: str, case: Case, d: int, seed: int, rounds: int = 1) -> Codes:
+        if self.process is None:
+            self._start()
+        train, test = case.matrices
+        with tempfile.TemporaryDirectory() as folder:
+            data, out = (str(Path(folder, f"{name}.npz")) for name in ("data", "out"))
+            np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
+            job = {"method": method, "d": d, "seed": seed, "rounds": rounds}
+            print(
+                json.dumps(job | {"data": data, "out": out}), file=self.process.stdin, flush=True
+            )
+            seconds = json.loads(self._answer())
+            with np.load(out) as found:
+                arrays = dict(found)
+        return Codes(arrays["train"], arrays["test"], seconds, arrays.get("back"))
+
+    def _start(self) -> None:
+        script = Path(__file__).with_name("_representation_peer.py")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [str(self.python), str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        )
+
+    def _answer(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            self.log.seek(0)
+            raise RuntimeError(f"The process of the peers ended:\n{self.log.read()[-2000:]}")
+        return line
+
+    def __exit__(self, *error) -> None:
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
