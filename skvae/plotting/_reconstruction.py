@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from ._grid import PANEL_WIDTH, SMALL, TINY, divided, place
+from ._grid import PANEL_WIDTH, SMALL, TINY, place
 from ._images import as_images, mosaic, pixel_limits, show_pixels
 from ._latents import fitted_with
 from ._margins import GROUND, NOTE, _few_ticks, _short_number
@@ -160,16 +160,24 @@ class ReconstructionDisplay:
             self.columns_ = ranked[: MAX_PANELS // 2] + ranked[-MAX_PANELS // 2 :]
         bars = ranked if len(ranked) <= MAX_BARS else _evenly(ranked, MAX_BARS)
         n_panels = max(len(self.columns_), 1)
-        n_across = 3 if n_panels > 4 else 2 if n_panels > 1 else 1
+        height = max(0.55 + 0.2 * len(bars), 2.6)
+        n_across = int(np.clip(n_panels * PANEL_WIDTH // height + 1, 1, 3))
         n_down = -(-n_panels // n_across)
-        height = max(1.85 * n_down + 0.6, 0.55 + 0.2 * len(bars), 2.6)
+        height = max(1.85 * n_down + 0.6, height)
         widths = (2.9, PANEL_WIDTH * n_across)
         where = place(caller, ax, (sum(widths), height))
         self.figure_ = where.figure
         left, right = where.spec.subgridspec(1, 2, width_ratios=widths)
         self.scores_axes_ = axes(caller, self.figure_.add_subplot(left), (0, 0))
         self._draw_scores(bars, {column: _chance(pairs[column][0]) for column in bars})
-        self.axes_ = divided(caller, self.figure_, right, len(self.columns_))
+        # Filled down each row of panels in turn, so that best and worst do not share one.
+        grid = right.subgridspec(n_down, n_across)
+        places = [
+            divmod(j, n_down)[::-1] if n_across == 2 else divmod(j, n_across)
+            for j in range(len(self.columns_))
+        ]
+        made = [axes(caller, self.figure_.add_subplot(grid[each]), (0, 0)) for each in places]
+        self.axes_ = np.array(made, dtype=object)
         for panel, column in zip(self.axes_, self.columns_):
             original, reconstruction = pairs[column]
             draw = _draw_confusion if _is_category(original) else _draw_scatter

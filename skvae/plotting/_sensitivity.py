@@ -26,7 +26,8 @@ class SensitivityDisplay:
     Parameters
     ----------
     mean, rms : ndarray of shape (n_components, n_features)
-        Mean and root mean square of the derivatives, in standard deviations of the column.
+        Mean and root mean square of the derivatives, in standard deviations of the column per
+        standard deviation of the code.
     names : list
         Names of the columns.
     nominal : array-like of bool, shape (n_features,), default=None
@@ -218,7 +219,7 @@ class SensitivityDisplay:
         self.colorbar_.outline.set_visible(False)
         self.colorbar_.ax.tick_params(labelsize=TINY, length=2, color=QUIET)
         self.colorbar_.ax.locator_params(nbins=5)
-        text = "standard deviations of the column\nper unit of the code"
+        text = "standard deviations of the column\nper standard deviation of the code"
         self.colorbar_.set_label(text, color=INK, fontsize=SMALL)
 
     def _write_numbers(self, shown) -> None:
