@@ -1,6 +1,7 @@
 """Pictures of what latents mean: sensitivities, traversals, reconstructions."""
 
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import VAEOutlierDetector, VAETransformer
+from skvae.exceptions import PosteriorCollapseWarning
 from skvae.plotting import ReconstructionDisplay, SensitivityDisplay, TraversalDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -225,6 +227,22 @@ def test_polars_tables(display, mixed):
     pl = pytest.importorskip("polars")
     table = pl.DataFrame(mixed[0][["size", "flag", "shape"]].astype({"shape": object}))
     draw(display.from_estimator(VAETransformer(**QUICK).fit(table), table))
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_sparse_counts(display, images):
+    sparse = pytest.importorskip("scipy.sparse")
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, (200, 5)))
+    vae = VAETransformer(likelihood="poisson", **QUICK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PosteriorCollapseWarning)
+        vae.fit(counts)
+    draw(display.from_estimator(vae, counts))
+    digits = sparse.csr_matrix(DIGITS)
+    drawn = ReconstructionDisplay(
+        original=digits, reconstruction=images.reconstruct(DIGITS), image_shape=(8, 8)
+    )
+    assert draw(drawn.plot()).r2_ > 0
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

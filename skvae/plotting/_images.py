@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._tables import dense
+
 RANGE = (0.01, 0.99)
 
 
@@ -24,7 +26,7 @@ def mosaic(images: np.ndarray, gap: int = 1) -> tuple[np.ndarray, tuple[np.ndarr
 
 def as_images(caller: str, rows, shape: tuple) -> np.ndarray:
     """Rows as images, ``(rows, height, width, ...)``."""
-    rows = np.asarray(rows, dtype=float)
+    rows = dense(rows).astype(float)
     if rows.ndim != 2 or rows.shape[1] != np.prod(shape):
         raise ValueError(
             f"{caller} expects rows of {' x '.join(map(str, shape))} = {np.prod(shape)} pixels "
@@ -35,7 +37,7 @@ def as_images(caller: str, rows, shape: tuple) -> np.ndarray:
 
 def pixel_limits(X) -> tuple[float, float]:
     """Values of pixels that are drawn as nothing and as full: nearly all lie between."""
-    low, high = np.nanquantile(np.asarray(X, dtype=float), RANGE)
+    low, high = np.nanquantile(dense(X).astype(float), RANGE)
     return float(low), float(high)
 
 

@@ -22,13 +22,18 @@ def frame_of(X) -> pd.DataFrame:
         return X.reset_index(drop=True)
     if container == "polars":
         return pd.DataFrame({column.name: _series(column) for column in X.get_columns()})
-    X = np.asarray(X)
+    X = dense(X)
     if X.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array instead. Reshape it, or pass a DataFrame."
         )
     names = [f"x{j}" for j in range(X.shape[1])]
     return pd.DataFrame(X, columns=names).infer_objects()
+
+
+def dense(X) -> np.ndarray:
+    """An array, also of a sparse matrix."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
 
 
 def _series(column) -> pd.Series:
