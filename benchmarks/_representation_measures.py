@@ -50,9 +50,8 @@ def r2(case: Case, codes: Codes) -> float:
     """Explained share of the squares of the prepared cells that are no holes."""
     if codes.back is None:
         return np.nan
-    n_rows = len(codes.back)
-    truth = case.prepare(case.test)[:n_rows]
-    weight = np.broadcast_to(case.observed, (case.test.shape[0], truth.shape[1]))[:n_rows]
+    truth = case.prepare(case.test)
+    weight = np.broadcast_to(case.observed, truth.shape)
     error = (truth - codes.back) ** 2 - codes.back_variance
     return 1.0 - np.sum(weight * error) / np.sum(weight * truth**2)
 

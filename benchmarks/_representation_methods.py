@@ -17,8 +17,8 @@ from _representation_data import COUNTS, Case
 from sklearn.decomposition import PCA, FactorAnalysis, KernelPCA
 
 KERNEL_ROWS = 2500
-# Draws behind an expected row where no closed form gives it, and rows that it is found for.
-N_DRAWS, N_ROWS = 20, 1000
+# Draws behind an expected row where no closed form gives it.
+N_DRAWS = 8
 DISCRETE = {"binary", "categorical", "ordinal"}
 
 
@@ -29,7 +29,7 @@ class Codes:
     ----------
     train, test : ndarray of shape (n_rows, d)
     back : ndarray or None
-        Prepared test rows, or the first of them, from their codes.
+        Prepared test rows from their codes.
     back_variance : ndarray or float
         By how much the squared error of ``back`` is too large, it being a mean of draws.
     log_likelihood : ndarray or None
@@ -157,7 +157,7 @@ def skvae(case: Case, d: int, seed: int, **settings) -> Codes:
 
 
 def expected_rows(model, case: Case, codes: np.ndarray, seed: int):
-    """Expected prepared rows given codes, and the variance that they have as means of draws.
+    """Expected prepared test rows, and the variance that they have as means of draws.
 
     ``inverse_transform`` gives the likeliest categories, and counts of which the logarithm is
     still to be taken: least in squared error is the mean of prepared rows.
@@ -170,17 +170,18 @@ def expected_rows(model, case: Case, codes: np.ndarray, seed: int):
 
     from skvae.noise import Noise
 
-    codes = codes[:N_ROWS]
     numbers = [c.name for c in model.codec_.columns_ if c.kind not in DISCRETE]
     noise = Noise([seed], torch.device("cpu"))
     total = squares = 0.0
     with torch.no_grad():
-        likelihood = model.vae_.decode(torch.as_tensor(codes)[None, None])
+        # Codes as the networks have them, before any change of axes or units.
+        inner = torch.as_tensor(model._infer(case.test)[0])
+        likelihood = model._coder().decode(inner[None, None])
         for _ in range(N_DRAWS):
             cells = likelihood.sample(noise)[0, 0].numpy()
             rows = model._table(cells, np.random.RandomState(seed))
             if isinstance(rows, pd.DataFrame):
-                rows[numbers] = point[numbers][:N_ROWS]
+                rows[numbers] = point[numbers]
             prepared = case.prepare(rows)
             total, squares = total + prepared, squares + prepared**2
     mean = total / N_DRAWS
@@ -205,14 +206,14 @@ class Peers(contextlib.AbstractContextManager):
     def __init__(self, python: Path | None):
         self.python, self.process = python, None
 
-    def __call__(self, method: str, case: Case, d: int, seed: int, rounds: int = 1) -> Codes:
+    def __call__(self, method: str, case: Case, d: int, seed: int) -> Codes:
         if self.process is None:
             self._start()
         train, test = case.matrices
         with tempfile.TemporaryDirectory() as folder:
             data, out = (str(Path(folder, f"{name}.npz")) for name in ("data", "out"))
             np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
-            job = {"method": method, "d": d, "seed": seed, "rounds": rounds}
+            job = {"method": method, "d": d, "seed": seed}
             print(
                 json.dumps(job | {"data": data, "out": out}), file=self.process.stdin, flush=True
             )

@@ -2,7 +2,7 @@
 
 PYTHON _representation_peer.py
 
-A line is ``{"method": ..., "d": ..., "seed": ..., "rounds": ..., "data": NPZ, "out": NPZ}``; the
+A line is ``{"method": ..., "d": ..., "seed": ..., "data": NPZ, "out": NPZ}``; the
 answer is a line of CPU seconds.  The process stays, and what UMAP compiles it compiles before the
 first job that needs it.
 """
@@ -79,8 +79,7 @@ def main() -> None:
             train, test = data["train"], data["test"]
             if job["method"] == "umap":
                 compile_for(len(train), compiled)
-            for _ in range(job["rounds"]):
-                arrays, seconds = METHODS[job["method"]](train, test, job["d"], job["seed"])
+            arrays, seconds = METHODS[job["method"]](train, test, job["d"], job["seed"])
             np.savez(job["out"], **arrays)
             print(json.dumps(seconds), file=answers, flush=True)
 
