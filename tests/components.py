@@ -78,6 +78,13 @@ LIKELIHOODS = BLOCK_LIKELIHOODS | {
     "columnwise-nested": Columnwise(continuous=StudentT(df=5.0), count=Poisson()),
     "columnwise-mixed": Columnwise(continuous=Normal(scale="column"), binary="bernoulli"),
 }
+# Cells of a row depend on one another beyond the code, through its size.
+SIZED_LIKELIHOODS = {
+    "poisson-sized": Poisson(row_sizes=True),
+    "negative_binomial-sized": NegativeBinomial(row_sizes=True),
+    "zero_inflated-sized": ZeroInflatedNegativeBinomial(row_sizes=True),
+    "columnwise-sized": Columnwise(count=NegativeBinomial(row_sizes=True)),
+}
 OBJECTIVES = {
     "elbo": ELBO(),
     "beta": ELBO(beta=4.0),
@@ -102,7 +109,7 @@ VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
 TABLE = {
     "posterior": POSTERIORS,
     "prior": PRIORS,
-    "likelihood": LIKELIHOODS,
+    "likelihood": LIKELIHOODS | SIZED_LIKELIHOODS,
     "objective": OBJECTIVES,
     "network": NETWORKS,
     "view": VIEWS,
@@ -207,9 +214,9 @@ def blocks_of(likelihood):
     return tuple((kind, SIZES[kind]) for kind in kinds)
 
 
-def shapes_of(blocks, n_components=N_COMPONENTS):
+def shapes_of(blocks, n_components=N_COMPONENTS, row_size=None):
     width = sum(sum(sizes) for _, sizes in blocks)
-    return Shapes(width, n_components, tuple(blocks))
+    return Shapes(width, n_components, tuple(blocks), row_size)
 
 
 def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
@@ -224,7 +231,8 @@ def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
     }
     parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
     blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks
-    return VAE(**parts).build(shapes_of(blocks, n_components), Noise(seeds))
+    row_size = (2.0, 0.5) if parts["likelihood"].row_sizes is True else None
+    return VAE(**parts).build(shapes_of(blocks, n_components, row_size), Noise(seeds))
 
 
 def random_values(kind, sizes, n_rows, generator):

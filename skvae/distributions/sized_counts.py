@@ -66,11 +66,11 @@ class SizedCounts(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each cell alone; cells of a row depend through its size."""
         points, log_weights = _nodes(WIDE_NODES)
-        total = None
+        total: Any = None
         for point, log_weight in zip(points, log_weights):
             cells = self.shares.scaled(self.loc + self.scale * point).log_prob(value) + log_weight
             total = cells if total is None else torch.logaddexp(total, cells)
-        return total - 0.5 * math.log(2.0 * math.pi)  # type: ignore[operator]
+        return total - 0.5 * math.log(2.0 * math.pi)
 
     def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
         log_size = self._observed_size(value, mask)
