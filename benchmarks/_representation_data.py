@@ -154,7 +154,7 @@ def load(name: str, folder: Path, seed: int, quick: bool = False) -> Case:
     # Five thousand rows of adult and fewer of all others; of MNIST 10,000 and 3,000.
     caps = (10000, 3000) if name == "mnist" else (MOST_TRAIN, MOST_TEST)
     train, test = halves(len(y), seed, *((600, 600) if quick else caps))
-    y = pd.factorize(y)[0]
+    y = pd.factorize(y, sort=True)[0]
     if isinstance(X, pd.DataFrame):
         X = _typed(X)
     if name == "mnist":

@@ -87,7 +87,7 @@ def report(results: pd.DataFrame) -> dict[str, list[str]]:
 # -- picture --------------------------------------------------------------------------------------
 
 
-def picture(chosen, path: Path, n_steps: int = 24) -> None:
+def picture(chosen, path: Path, n_steps: int = 20) -> None:
     """Codes of unseen rows, and what the plane decodes to."""
     import matplotlib.pyplot as plt
 
@@ -100,13 +100,19 @@ def picture(chosen, path: Path, n_steps: int = 24) -> None:
         codes = model.transform(case.test)
         low, high = np.quantile(codes, [0.005, 0.995], axis=0)
         left.scatter(*codes.T, c=case.y_test, s=3, cmap="tab10")
+        for digit in range(10):
+            place = np.median(codes[case.y_test == digit], axis=0)
+            left.text(*place, str(digit), size=14, weight="bold", ha="center", va="center")
         left.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=f"{table}: unseen rows")
         x, y = (np.linspace(a, b, n_steps) for a, b in zip(low, high))
         plane = np.stack(np.meshgrid(x, y[::-1]), -1).reshape(-1, 2)
         images = np.asarray(model.inverse_transform(plane))
         side = round(np.sqrt(images.shape[1]))
-        mosaic = images.reshape(n_steps, n_steps, side, side).swapaxes(1, 2)
-        right.imshow(mosaic.reshape(n_steps * side, -1), cmap="gray_r", vmin=0, vmax=1)
+        # A blank line around each, an eighth as wide as the image.
+        margins = [(0, 0), (0, 0), (0, side // 8), (0, side // 8)]
+        mosaic = np.pad(images.reshape(n_steps, n_steps, side, side), margins)
+        mosaic = mosaic.swapaxes(1, 2).reshape(n_steps * mosaic.shape[-1], -1)
+        right.imshow(mosaic, cmap="gray_r", vmin=0, vmax=1)
         right.set(xticks=[], yticks=[], title=f"{table}: inverse_transform of the plane")
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=100)
