@@ -27,6 +27,7 @@ from .missingness import MISSINGNESS, Missingness
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .noise import Noise
 from .objectives import OBJECTIVES, Objective
+from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
 from .table import check_table
@@ -42,6 +43,7 @@ AXES: dict[str, dict[str, type[Component]]] = {
     "network": NETWORKS,
     "view": VIEWS,
     "missingness": MISSINGNESS,
+    "penalty": PENALTIES,
 }
 
 
@@ -64,6 +66,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "network": [StrOptions(set(NETWORKS)), Network],
         "view": [StrOptions(set(VIEWS)), View, None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
+        "penalty": [StrOptions(set(PENALTIES)), Penalty, None],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"linear", "random"})],
@@ -102,6 +105,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         network="mlp",
         view="denoising",
         missingness=None,
+        penalty=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -136,6 +140,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.network = network
         self.view = view
         self.missingness = missingness
+        self.penalty = penalty
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.init = init

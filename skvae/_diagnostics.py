@@ -37,7 +37,7 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
         ``kl_per_latent`` (nats, against N(0, 1)), ``active_units`` (latents whose posterior
         mean has variance over 0.01), ``noise_scale`` (per continuous column, in its units).
     """
-    posterior = vae.infer(batch.inputs)
+    posterior = vae.infer(batch.inputs, codes=batch.codes)
     loc, scale = (t[member, 0].cpu().double() for t in (posterior.mean, posterior.stddev))
     result: dict = {"active_units": int((loc.var(0, correction=0) > ACTIVE_VARIANCE).sum())}
     if vae.posterior.has_density:

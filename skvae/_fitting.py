@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +94,8 @@ class FittingMixin:
         """Encode the table and build the model; a ``cache`` shares both with equal fits."""
         if not first:
             self._check_same_shape()
+        if n_epochs or not first:
+            self._check_goes_on()
         X = check_table(self, X, reset=first)
         X, sample_weight, kept = self._check_weights(X, sample_weight)
         random_state = check_random_state(self.random_state)
@@ -115,6 +118,10 @@ class FittingMixin:
         train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
         if first:
             self._build(parts, noise)
+            if self.vae_.penalty is not None:
+                with self._arithmetic():
+                    codes = self.vae_.penalty.prepare(rows, noise)
+                rows = rows if codes is None else replace(rows, codes=codes)
             if self.init == "linear":
                 with self._arithmetic():
                     start_at_linear_model(self.vae_, rows, train_index, cache)
@@ -150,12 +157,24 @@ class FittingMixin:
         rows, train_index, validation_index = job.rows, job.train_index, job.validation_index
         judged = train_index if validation_index is None else validation_index
         self.vae_.uncalibrate()
+        if self.vae_.encodes:
+            rows = replace(rows, codes=None)
         with self._arithmetic():
             # A stream of batches would spend its time on refits: recalibrate does it once.
             if self.calibrate and calibrated:
                 calibrate(self.vae_, rows, train_index, validation_index, job.seeds)
             self._record(history, rows, judged[:, : inference.CHUNK_ROWS], job.added)
         return job.kept[judged[0].cpu().numpy()]
+
+    def _check_goes_on(self) -> None:
+        """Refuse a penalty that must see the whole table to go on with other rows."""
+        penalty = self.vae_.penalty if hasattr(self, "vae_") else self._resolve("penalty")
+        if penalty is not None and penalty.needs_whole_table:
+            raise ValueError(
+                f"partial_fit, and fit with warm_start=True, train on rows as they come, but "
+                f"penalty={penalty!r} of {type(self).__name__} looks at the whole table first. "
+                "Call fit on all rows with warm_start=False."
+            )
 
     def _check_same_shape(self) -> None:
         """Refuse to go on with a model of another shape than the parameters ask for."""
@@ -236,8 +255,11 @@ class FittingMixin:
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, 512))
+        max_iter, penalty = self.max_iter, getattr(self.vae_, "penalty", None)
+        if penalty is not None and penalty.n_steps is not None:
+            max_iter = min(max_iter, math.ceil(penalty.n_steps * batch_size / n_rows))
         return Settings(
-            max_iter=n_epochs or self.max_iter,
+            max_iter=n_epochs or max_iter,
             batch_size=batch_size,
             learning_rate=self.learning_rate_init,
             schedule="constant" if n_epochs else self.learning_rate,

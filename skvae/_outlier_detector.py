@@ -48,6 +48,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     missingness : {"self_masking"} or Missingness or None, default=None
         How cells come to be missing: None, in a way that the observed cells explain; else by
         the value that they have.  It shapes training; scores are those of the observed cells.
+    penalty : {"neighbors"} or Penalty or None, default=None
+        What is asked of the codes beside the bound.  ``"neighbors"``: that neighbours in the
+        table stay neighbours, for pictures of it.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -166,6 +169,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         network="mlp",
         view="denoising",
         missingness=None,
+        penalty=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -201,6 +205,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             network=network,
             view=view,
             missingness=missingness,
+            penalty=penalty,
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
             init=init,

@@ -25,18 +25,22 @@ class Batch:
         Which cells are observed; None when all are.
     weights : Tensor (members, rows) or None
         Weights of the rows, mean 1 over the table; None when all are 1.
+    codes : Tensor (members, 1, rows, n_components) or None
+        Where the codes of the rows lie, if a penalty knows; None where the encoder says it.
     """
 
     inputs: Tensor
     values: Tensor
     mask: Tensor | None
     weights: Tensor | None
+    codes: Tensor | None = None
 
     def select(self, members: Tensor) -> Batch:
         """The batch of these members."""
         mask = None if self.mask is None else self.mask[members]
         weights = None if self.weights is None else self.weights[members]
-        return Batch(self.inputs[members], self.values[members], mask, weights)
+        codes = None if self.codes is None else self.codes[members]
+        return Batch(self.inputs[members], self.values[members], mask, weights, codes)
 
 
 @dataclass

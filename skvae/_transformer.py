@@ -49,6 +49,9 @@ class VAETransformer(
         How cells come to be missing: None, in a way that the observed cells explain; else by
         the value that they have.  It shapes training and ``impute``; scores are those of the
         observed cells.
+    penalty : {"neighbors"} or Penalty or None, default=None
+        What is asked of the codes beside the bound.  ``"neighbors"``: that neighbours in the
+        table stay neighbours, for pictures of it.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"

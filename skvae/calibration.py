@@ -51,7 +51,7 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         held_out = rows.take(held_out_index[:, :MAX_ROWS])
         vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
     parts = rows.parts(_by_weight(rows, train_index))
-    codes = torch.cat([vae.infer(part.inputs).rsample(noise)[:, 0] for part in parts], 1)
+    codes = torch.cat([vae.infer(p.inputs, codes=p.codes).rsample(noise)[:, 0] for p in parts], 1)
     vae.prior.calibrate(codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
@@ -71,7 +71,7 @@ def _by_weight(rows, index: Tensor) -> Tensor:
 
 def _cells(vae, batch: Batch, noise: Noise) -> Cells:
     n_draws = min(max(DECODED_ROWS // batch.inputs.shape[2], 1), N_DRAWS)
-    z = vae.infer(batch.inputs).rsample(noise, n_draws)
+    z = vae.infer(batch.inputs, codes=batch.codes).rsample(noise, n_draws)
     weights = torch.ones_like(batch.values)
     if batch.mask is not None:
         weights = batch.mask.to(weights.dtype)

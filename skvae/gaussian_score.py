@@ -59,7 +59,7 @@ class GaussianScore:
         """The score of a model in evaluation, or None if a part of it is of another family."""
         eps = draws.normal(n_draws, 1, vae.n_latents)[0, :, 0].T
         by_hand, bound = vae.network.by_hand(Tensor.detach), vae.posterior.closed_form
-        if eps.device.type != "cpu" or by_hand is None or bound is None:
+        if eps.device.type != "cpu" or by_hand is None or bound is None or not vae.encodes:
             return None
         eps = eps.to(by_hand.encoder.weights[0].dtype)
         # After training, what the other parts give tells their family.

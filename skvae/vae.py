@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ._component import Component, Shapes
@@ -28,9 +29,13 @@ class VAE(Component):
         What the encoder is shown of a row in training.
     missingness : Missingness or None
         How likely a cell is to be missing given its value; None where that says nothing.
+    penalty : Penalty or None
+        What is asked of the codes beside the bound; it may also place them.
     """
 
-    def __init__(self, network, posterior, prior, likelihood, view=None, missingness=None):
+    def __init__(
+        self, network, posterior, prior, likelihood, view=None, missingness=None, penalty=None
+    ):
         super().__init__()
         self.network = network
         self.posterior = posterior
@@ -38,17 +43,26 @@ class VAE(Component):
         self.likelihood = likelihood
         self.view = view
         self.missingness = missingness
+        self.penalty = penalty
+
+    # Whether the locations of codes are held while the rest is trained.
+    holds_codes = False
+
+    def held(self) -> list:
+        """Weights that training must leave alone, and which of their columns."""
+        return self.network.locating(self.n_latents) if self.holds_codes else []
 
     def build(self, shapes: Shapes, noise: Noise) -> VAE:
         """Create the weights of all parts, each member from its own generator."""
         self.n_inputs = shapes.n_inputs
         self.n_latents = shapes.n_components
         self.n_members = noise.n_members
-        for part in (self.posterior, self.prior, self.likelihood, self.view, self.missingness):
+        parts = self.posterior, self.prior, self.likelihood, self.view, self.missingness
+        for part in (*parts, self.penalty):
             if part is not None:
                 part.build(shapes, noise)
-        n_encoded = self.posterior.n_parameters(shapes)
-        self.network.connect(shapes, n_encoded, self.likelihood.n_parameters, noise)
+        self.n_encoded = self.posterior.n_parameters(shapes)
+        self.network.connect(shapes, self.n_encoded, self.likelihood.n_parameters, noise)
         return self
 
     def select(self, members: Tensor) -> None:
@@ -61,9 +75,23 @@ class VAE(Component):
         for part in (self.posterior, self.prior, self.likelihood):
             part.uncalibrate()
 
-    def infer(self, inputs: Tensor, network=None) -> Distribution:
-        """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``."""
-        return self.posterior((network or self.network).encode(inputs))
+    @property
+    def encodes(self) -> bool:
+        """Whether the encoder alone says where codes lie."""
+        return self.penalty is None or not self.penalty.places
+
+    def infer(self, inputs: Tensor, network=None, codes: Tensor | None = None) -> Distribution:
+        """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``.
+
+        It lies at ``codes`` where they are given, else where the penalty places the rows if it
+        does so, and has the width of the penalty; else it is as the encoder says.
+        """
+        if codes is None and not self.encodes:
+            codes = self.penalty.place(inputs)
+        if codes is None:
+            return self.posterior((network or self.network).encode(inputs))
+        known = torch.cat([codes, self.penalty.width.expand_as(codes)], -1)
+        return self.posterior(known[..., : self.n_encoded])
 
     def decode(self, z: Tensor, network=None) -> Distribution:
         """Distribution of the cells given codes ``(members, draws, rows, n_components)``."""
@@ -74,9 +102,9 @@ class VAE(Component):
     ) -> Pass:
         """Encode, draw, decode and compare; ``network`` may stand in for the model's own."""
         inputs = batch.inputs
-        if self.training and self.view is not None:
+        if self.training and self.view is not None and batch.codes is None:
             inputs = self.view(inputs, noise, self.n_inputs)
-        posterior, prior = self.infer(inputs, network), self.prior()
+        posterior, prior = self.infer(inputs, network, batch.codes), self.prior()
         z = posterior.rsample(noise, n_draws)
         likelihood = self.decode(z, network)
         log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)

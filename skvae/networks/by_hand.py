@@ -135,6 +135,7 @@ class ByHand:
         self.halves = encoder, decoder
         self.encoder, self.decoder = (half.layers(gradient_of) for half in self.halves)
         self.parameters = {id(p) for half in self.halves for p in half.parameters()}
+        self.encoded: Tensor | None = None
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder; its output begins a graph."""
@@ -149,17 +150,27 @@ class ByHand:
 
     def differentiate(self, loss: Tensor, others: Sequence[nn.Parameter]) -> Sequence[Tensor]:
         """Write the gradients of both halves; give those of the ``others``."""
-        inputs = [self.decoded, self.encoded, *others]
-        for_decoded, for_encoded, *for_others = torch.autograd.grad(
-            loss, inputs, retain_graph=True, allow_unused=True, materialize_grads=True
+        # Codes that are known begin no graph at the encoder.
+        encoded = [] if self.encoded is None else [self.encoded]
+        before_z = [*encoded, *others]
+        for_decoded, *found = torch.autograd.grad(
+            loss,
+            [self.decoded, *before_z],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
         for_z = self._backward(1, self.decoder, for_decoded, for_input=True)
         if for_z is not None and self.z.requires_grad:
             for_z = for_z[..., : self.z.shape[-1]].reshape(self.z.shape)
-            (through_z,) = torch.autograd.grad(self.z, self.encoded, for_z)
-            for_encoded = for_encoded + through_z
-        self._backward(0, self.encoder, for_encoded, for_input=False)
-        return for_others
+            through_z = torch.autograd.grad(
+                self.z, before_z, for_z, allow_unused=True, materialize_grads=True
+            )
+            found = [direct + through for direct, through in zip(found, through_z)]
+        if encoded:
+            self._backward(0, self.encoder, found.pop(0), for_input=False)
+        self.encoded = None
+        return found
 
     def _run(self, half: int, layers: Layers, x: Tensor) -> Tensor:
         members, draws, rows, _ = x.shape

@@ -43,6 +43,11 @@ class GaussianStep:
         self.encoder, self.decoder = by_hand.encoder, by_hand.decoder
         self.flat_rows = by_hand.halves[0].flat_rows
         self.bound = vae.posterior.closed_form
+        self.width = None
+        if getattr(vae, "penalty", None) is not None:
+            width = vae.penalty.closed_form
+            self.width = twin(width.detach())[:, 0]
+            self.width_gradient = twin(optimizer.gradient_of(width))[:, 0, 0]
         noise_model = vae.likelihood.closed_form
         excess = noise_model.log_excess
         self.learned = excess.requires_grad
@@ -53,7 +58,7 @@ class GaussianStep:
         on_host = isinstance(self.log_excess, np.ndarray)
         self.xp: Any = np if on_host else torch
         self.contiguous: Any = np.ascontiguousarray if on_host else Tensor.contiguous
-        self.places: dict[int, _Places] = {}
+        self.places: dict[tuple[int, bool], _Places] = {}
 
     @classmethod
     def of(cls, vae, objective, optimizer) -> GaussianStep | None:
@@ -62,6 +67,9 @@ class GaussianStep:
         if optimizer.by_hand is None or getattr(vae, "missingness", None) is not None:
             return None
         if not all(part.closed_form for part in parts):
+            return None
+        penalty = getattr(vae, "penalty", None)
+        if penalty is not None and penalty.closed_form is None:
             return None
         return cls(vae, objective, optimizer)
 
@@ -79,17 +87,23 @@ class GaussianStep:
         xp, n = self.xp, self.n_latents
         values = twin(batch.values)[:, 0]
         _, n_rows, n_columns = values.shape
-        inputs = batch.inputs
-        if self.view is not None:
-            inputs = self.view(inputs, noise, self.n_inputs)
         # Each row counts by its weight over the number of rows.
         share = None if batch.weights is None else twin(batch.weights)[..., None] / n_rows
 
-        self.encoder.forward(self.flat_rows(inputs))
+        codes, encodes = batch.codes, batch.codes is None
+        if encodes:
+            inputs = batch.inputs
+            if self.view is not None:
+                inputs = self.view(inputs, noise, self.n_inputs)
+            self.encoder.forward(self.flat_rows(inputs))
+        places = self._places(batch, encodes)
         # Rows of a few numbers with gaps in between would cost a loop per row in every pass.
-        places = self._places(n_rows, n_columns)
-        loc = self.contiguous(places.loc)
-        squashed = xp.tanh(self.contiguous(places.raw) / self.bound)
+        if codes is None:
+            loc, raw = self.contiguous(places.loc), self.contiguous(places.raw)
+        else:
+            loc = twin(codes)[:, 0]
+            raw = self.contiguous(xp.broadcast_to(self.width, loc.shape))
+        squashed = xp.tanh(raw / self.bound)
         log_scale = squashed * self.bound
         scale = xp.exp(log_scale)
         eps = twin(noise.normal(n_rows, n))
@@ -113,9 +127,10 @@ class GaussianStep:
             factor = factor * share * n_rows
         self.decoder.backward(for_input=True)
         for_z = self.contiguous(places.for_z)
-        loc *= factor
-        loc += for_z
-        places.loc[...] = loc
+        if encodes:
+            loc *= factor
+            loc += for_z
+            places.loc[...] = loc
         excess *= factor
         for_z *= eps
         for_z *= scale
@@ -123,8 +138,11 @@ class GaussianStep:
         squashed *= squashed
         squashed *= for_z
         for_z -= squashed
-        places.raw[...] = for_z
-        self.encoder.backward(for_input=False)
+        if encodes:
+            places.raw[...] = for_z
+            self.encoder.backward(for_input=False)
+        else:
+            self.width_gradient[...] = for_z.sum(1)
         loss = self._row(weight, kl) * kl - log_likelihood
         return log_likelihood - kl, log_likelihood, kl, loss
 
@@ -151,11 +169,12 @@ class GaussianStep:
             self.noise_gradient[:, 0] = (seen - squares) * share_of_excess
         return log_likelihood[:, 0] if shared else log_likelihood.sum(-1)
 
-    def _places(self, n_rows: int, n_columns: int) -> _Places:
+    def _places(self, batch: Batch, encodes: bool) -> _Places:
         """Views of the buffers of the layers for batches of this many rows."""
-        if n_rows not in self.places:
-            self.places[n_rows] = _Places(self, n_columns)
-        return self.places[n_rows]
+        key = batch.values.shape[2], encodes
+        if key not in self.places:
+            self.places[key] = _Places(self, batch.values[:, 0], encodes)
+        return self.places[key]
 
     def _column(self, weight, like) -> Any:
         """Weights of the members as a column beside their rows; one number as it is."""
@@ -199,12 +218,13 @@ class GaussianStep:
 class _Places:
     """Where encoder and decoder keep what the step reads and writes."""
 
-    def __init__(self, step: GaussianStep, n_columns: int):
-        n = step.n_latents
-        encoded = step.encoder.work.output_of_members
-        self.loc, self.raw = twin(encoded)[..., :n], twin(encoded)[..., n : 2 * n]
+    def __init__(self, step: GaussianStep, values: Tensor, encodes: bool):
+        n, n_columns = step.n_latents, values.shape[-1]
+        if encodes:
+            encoded = twin(step.encoder.work.output_of_members)
+            self.loc, self.raw = encoded[..., :n], encoded[..., n : 2 * n]
         # The padding of the decoder's input stays 0.
-        self.codes = encoded.new_zeros(*encoded.shape[:2], aligned(n))
+        self.codes = values.new_zeros(*values.shape[:2], aligned(n))
         self.z = twin(self.codes)[..., :n]
         step.decoder.forward(self.codes)
         decoded = twin(step.decoder.work.output_of_members)

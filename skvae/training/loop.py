@@ -146,6 +146,9 @@ class _Run:
             return self.gaussian(batch, self.noise, weight)
         step = self.vae(batch, self.noise, self.objective.n_draws, self.optimizer.by_hand)
         loss = self.objective(step, progress, max_iter)
+        penalty = getattr(self.vae, "penalty", None)
+        if penalty is not None:
+            loss = loss + penalty(step, self.noise)
         self.optimizer.differentiate(loss.sum())
         return self._terms(step, loss)
 
@@ -239,7 +242,7 @@ class _Run:
         self.optimizer = before.select(self.vae, index, self.settings)
         self.gaussian = GaussianStep.of(self.vae, self.objective, self.optimizer)
         self.noise = self.noise.select(kept)
-        self.train_index = self.train_index[index]
+        self.train_index, self.rows = self.train_index[index], self.rows.select(index)
         self.log_unit = self.log_unit[kept]
         self.validation_log_unit = self.validation_log_unit[kept]
         self.validation = [

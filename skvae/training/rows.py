@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Rows:
         Logarithm of the unit of each column of values, in original units; None where it is 1.
     log_jacobian : ndarray (n, columns) or None
         What a cell adds to that; None where nothing does.
+    codes : Tensor (members, n, n_components) or None
+        Where the codes of the rows lie, if a penalty knows.
     """
 
     inputs: Tensor
@@ -37,6 +39,7 @@ class Rows:
     weights: Tensor | None
     log_unit: Tensor | None = None
     log_jacobian: np.ndarray | None = None
+    codes: Tensor | None = None
 
     @classmethod
     def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
@@ -79,7 +82,18 @@ class Rows:
         inputs = values if same else self.inputs.index_select(0, flat).view(shape)
         mask = None if self.mask is None else self.mask.index_select(0, flat).view(shape)
         weights = None if self.weights is None else self.weights[index]
-        return Batch(inputs, values, mask, weights)
+        return Batch(inputs, values, mask, weights, self.codes_of(index))
+
+    def codes_of(self, index: Tensor) -> Tensor | None:
+        """The codes of rows ``index (members, rows)``, each member's own."""
+        if self.codes is None:
+            return None
+        members = torch.arange(len(index), device=index.device)[:, None]
+        return self.codes[members, index][:, None]
+
+    def select(self, members: Tensor) -> Rows:
+        """The table for these members of a stack."""
+        return self if self.codes is None else replace(self, codes=self.codes[members])
 
     def parts(self, index: Tensor) -> Iterator[Batch]:
         """Gather rows ``index (members, rows)`` some after the others."""
@@ -90,7 +104,7 @@ class Rows:
     @property
     def stack_key(self) -> int | None:
         """What a table is known by that cannot be joined with others; None where it can."""
-        return None
+        return None if self.codes is None else id(self)
 
 
 def normalised(sample_weight: np.ndarray | None, device) -> Tensor | None:
@@ -108,4 +122,5 @@ def split(batch: Batch, sizes: list[int]) -> list[Batch]:
     inputs = values if batch.inputs is batch.values else batch.inputs.split(sizes, 2)
     mask = none if batch.mask is None else batch.mask.split(sizes, 2)
     weights = none if batch.weights is None else batch.weights.split(sizes, 1)
-    return [Batch(*parts) for parts in zip(inputs, values, mask, weights)]
+    codes = none if batch.codes is None else batch.codes.split(sizes, 2)
+    return [Batch(*parts) for parts in zip(inputs, values, mask, weights, codes)]

@@ -54,7 +54,7 @@ class SparseRows(Rows):
             for rows in (dense, self.features(dense, None))
         )
         weights = None if self.weights is None else self.weights[index]
-        return Batch(inputs, values, None, weights)
+        return Batch(inputs, values, None, weights, self.codes_of(index))
 
     @property
     def stack_key(self) -> int | None:

@@ -1,0 +1,139 @@
+"""The layout: codes whose near pairs are the edges of a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags, triu
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+# Largest coordinate at the start.
+START_SIZE = 10.0
+START_NOISE = 1e-3
+# Pairs that are no edges weigh so much more in all than the edges, as in UMAP.
+NEGATIVE_RATE = 5.0
+# Keeps the push of two codes in one place finite.
+SOFTENING = 0.05
+# Shifts of the table, each of which gives every row two partners to be pushed from.
+N_SHIFTS = 16
+STEP_SIZE = 0.3
+BETA_1, BETA_2 = 0.9, 0.99
+# Tables of fewer rows, per latent, have their eigenvectors computed densely.
+DENSE_ROWS = 20
+
+
+def spectral_start(graph: csr_matrix, n_components: int) -> np.ndarray:
+    """Slowest modes of diffusion on the graph, ``(n, n_components)``, the constant left out."""
+    n = graph.shape[0]
+    degree = np.asarray(graph.sum(1)).ravel()
+    root = np.sqrt(np.maximum(degree, 1e-12))
+    walk = diags(1.0 / root) @ graph @ diags(1.0 / root)
+    wanted = min(n_components + 1, n)
+    if n <= DENSE_ROWS * wanted:
+        vectors = np.linalg.eigh(walk.toarray())[1][:, -wanted:]
+    else:
+        # The start of the search must not be random, nor orthogonal to what is sought.
+        first = root * (1.0 + 0.1 * np.cos(np.arange(n) ** 2.0))
+        try:
+            vectors = eigsh(walk, wanted, which="LA", v0=first, tol=1e-4, ncv=4 * wanted + 10)[1]
+        except ArpackNoConvergence as error:
+            vectors = error.eigenvectors
+    start = np.zeros((n, n_components))
+    found = vectors[:, ::-1][:, 1 : n_components + 1]
+    start[:, : found.shape[1]] = found
+    return start * (START_SIZE / max(np.abs(start).max(), 1e-12))
+
+
+class Layout:
+    """Codes pulled together along the edges of a graph and pushed apart elsewhere.
+
+    Two codes at distance r are neighbours with probability 1 / (1 + r^2); what is lowered is
+    the cross-entropy of these with the edges.  All edges are in each step; of the other pairs
+    a random part, row i against row i + s for a few random s, which needs neither lists of
+    pairs nor sums over them.
+
+    Parameters
+    ----------
+    graph : csr_matrix (n, n)
+        Symmetric, weights of the edges in [0, 1].
+
+    References
+    ----------
+    McInnes, Healy and Melville, UMAP, 2018; Damrich and Hamprecht, On UMAP's True Loss
+    Function, 2021.
+    """
+
+    def __init__(self, graph: csr_matrix):
+        self.n = graph.shape[0]
+        upper = triu(graph, 1).tocsr()
+        self.ends = np.repeat(np.arange(self.n), np.diff(upper.indptr)), upper.indices
+        self.weights = upper.data
+        degree = np.asarray(graph.sum(1)).ravel()
+        self.push = NEGATIVE_RATE * degree
+
+    def run(self, start: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Codes ``(n, n_components)`` after one step of falling size per row of ``shifts``.
+
+        Parameters
+        ----------
+        start : ndarray (n, n_components)
+        shifts : ndarray of int (steps, n_shifts)
+            From 1 to n - 1.
+        """
+        codes = np.ascontiguousarray(start.T, dtype=np.float32)
+        mean, square = np.zeros_like(codes), np.zeros_like(codes)
+        for step, chosen in enumerate(shifts):
+            gradient = self.gradient(codes, chosen)
+            mean += (1.0 - BETA_1) * (gradient - mean)
+            square += (1.0 - BETA_2) * (gradient * gradient - square)
+            size = STEP_SIZE * (1.0 - step / len(shifts)) / (1.0 - BETA_1 ** (step + 1))
+            scale = np.sqrt(square / (1.0 - BETA_2 ** (step + 1)))
+            codes -= size * mean / (scale + 1e-8)
+        return codes.T
+
+    def gradient(self, codes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Gradient of ``loss`` with respect to ``codes (n_components, n)``."""
+        total = self._pull(codes)
+        n = self.n
+        # Twice the table, so that a shifted one is a part of it.
+        twice = np.concatenate([codes, codes], 1)
+        push = np.concatenate([self.push, self.push]) / (2 * len(shifts))
+        push = push.astype(codes.dtype)
+        pushed = np.zeros_like(twice)
+        for shift in shifts:
+            partner = slice(shift, shift + n)
+            force = codes - twice[:, partner]
+            square = np.einsum("ij,ij->j", force, force)
+            near = square + SOFTENING
+            square += 1.0
+            near *= square
+            np.divide(push[:n] + push[partner], near, out=near)
+            force *= near
+            pushed[:, partner] += force
+            total -= force
+        total += pushed[:, :n]
+        total += pushed[:, n:]
+        return total
+
+    def _pull(self, codes: np.ndarray) -> np.ndarray:
+        first, second = self.ends
+        force = codes[:, first]
+        force -= codes[:, second]
+        square = np.einsum("ij,ij->j", force, force)
+        square += 1.0
+        force *= 2.0 * self.weights / square
+        total = np.empty_like(codes)
+        for row, along in zip(total, force):
+            row[:] = np.bincount(first, along, self.n) - np.bincount(second, along, self.n)
+        return total
+
+    def loss(self, codes: np.ndarray, shifts: np.ndarray) -> float:
+        """Cross-entropy of the edges and of the pairs that the shifts make."""
+        first, second = self.ends
+        square = ((codes[:, first] - codes[:, second]) ** 2).sum(0)
+        total = float(self.weights @ np.log1p(square))
+        push = self.push / (4 * len(shifts))
+        for shift in shifts:
+            square = ((codes - np.roll(codes, -shift, 1)) ** 2).sum(0)
+            apart = np.log((square + SOFTENING) / (square + 1.0)) / (1.0 - SOFTENING)
+            total -= float((push + np.roll(push, -shift)) @ apart)
+        return total

@@ -1,0 +1,151 @@
+"""NeighborGraph: rows that are neighbours in the table have neighbouring codes."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils._param_validation import Interval
+from torch import Tensor, nn
+
+from .._component import Shapes
+from .._pass import Pass
+from ..noise import Noise
+from ._base import Penalty
+from .cells import CellEncoder
+from .graph import column_factors, neighbor_graph
+from .layout import N_SHIFTS, START_NOISE, Layout, spectral_start
+from .placement import KeptNeighbors, one_pool
+
+# Where the width of the posterior starts, in units of the layout.
+START_WIDTH = 0.3
+
+
+class NeighborGraph(Penalty):
+    """Codes in which the neighbours of each row stay its neighbours: a picture of the table.
+
+    The graph of nearest neighbours of all rows is laid out first, as UMAP does; on these codes
+    the decoder is then trained, with one width of the posterior for all rows.  New rows go to
+    where their neighbours among the rows of ``fit`` are, so that ``transform``,
+    ``score_samples``, ``inverse_transform`` and all else follow the picture.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=15
+        Neighbours of each row: fewer show detail, more the whole.
+    max_iter : int, default=500
+        Steps of the layout.
+    keep_neighbors : bool, default=True
+        Whether the fitted model keeps the rows, to place new ones among them.  Without, a
+        network learns where rows go: it is fast, holds no rows, and is a little less exact.
+
+    Attributes
+    ----------
+    placement : KeptNeighbors or CellEncoder
+        Of the fitted model, ``estimator.vae_.penalty``: what places rows in the layout.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> from skvae.penalties import NeighborGraph
+    >>> X, y = load_iris(return_X_y=True)
+    >>> vae = VAETransformer(2, penalty=NeighborGraph(n_neighbors=10), random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+
+    References
+    ----------
+    McInnes, Healy and Melville, UMAP: Uniform Manifold Approximation and Projection for
+    Dimension Reduction, 2018; Sainburg, McInnes and Gentner, Parametric UMAP Embeddings for
+    Representation and Semisupervised Learning, 2021.
+    """
+
+    _parameter_constraints = {
+        "n_neighbors": [Interval(Integral, 2, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "keep_neighbors": ["boolean"],
+    }
+    needs_whole_table = keeps_metric = True
+    # A decoder of codes that do not move is soon trained.
+    n_steps = 1000
+
+    def __init__(self, n_neighbors=15, max_iter=500, keep_neighbors=True):
+        super().__init__()
+        self.n_neighbors = n_neighbors
+        self.max_iter = max_iter
+        self.keep_neighbors = keep_neighbors
+
+    def build(self, shapes: Shapes, noise: Noise) -> NeighborGraph:
+        """Create the width of the posterior."""
+        self.blocks, self.n_latents = shapes.blocks, shapes.n_components
+        start = torch.full((1, 1, self.n_latents), math.log(START_WIDTH), device=noise.device)
+        self.width: nn.Parameter = self.weight(noise, lambda generator: start)
+        return self
+
+    @property
+    def closed_form(self) -> nn.Parameter | None:
+        """The width: once the codes are known, nothing is added to the loss."""
+        return self.width if type(self) is NeighborGraph else None
+
+    @property
+    def places(self) -> bool:  # type: ignore[override]
+        """Whether the rows have been laid out."""
+        return "placement" in self._modules
+
+    def forward(self, step: Pass, noise: Noise) -> Tensor:
+        """Nothing: the layout is the minimum of what neighbours cost, and codes stay there."""
+        return torch.zeros_like(step.mean_log_likelihood)
+
+    def prepare(self, rows, noise: Noise) -> Tensor:
+        """Lay the rows out; give their codes, ``(members, n, n_components)``."""
+        n = len(rows.values)
+        if n < 3:
+            raise ValueError(
+                f"NeighborGraph expects at least 3 rows, whose neighbours it keeps, got {n}."
+            )
+        inputs, factors = self._metric(rows)
+        k = min(self.n_neighbors, n - 1)
+        with one_pool():
+            distances, index = NearestNeighbors(n_neighbors=k).fit(inputs).kneighbors()
+        layout = self._layout(neighbor_graph(index, distances), noise)
+        unit = torch.as_tensor(factors).to(layout)
+        self.register_buffer("factors", unit.expand(noise.n_members, -1))
+        placement = KeptNeighbors(k) if self.keep_neighbors else CellEncoder()
+        self.placement = placement.fit(inputs, layout, index, noise)
+        return layout
+
+    @torch.no_grad()
+    def place(self, inputs: Tensor) -> Tensor:
+        """Put rows into the layout."""
+        queries = (inputs[0, 0] * self.factors[0]).cpu().numpy()
+        places = torch.as_tensor(self.placement(queries), dtype=inputs.dtype)
+        return places.to(inputs.device)[:, None]
+
+    def _layout(self, graph, noise: Noise) -> Tensor:
+        n = graph.shape[0]
+        layout, start = Layout(graph), spectral_start(graph, self.n_latents)
+        wobble = START_NOISE * noise.normal(n, self.n_latents).cpu().numpy()
+        uniform = noise.uniform(self.max_iter, N_SHIFTS).cpu().double().numpy()
+        shifts = np.minimum((uniform * (n - 1)).astype(np.int64) + 1, n - 1)
+        found = np.stack([layout.run(start + w, s) for w, s in zip(wobble, shifts)])
+        found -= found.mean(1, keepdims=True)
+        return torch.as_tensor(found, device=noise.device)
+
+    def _metric(self, rows) -> tuple[np.ndarray, np.ndarray]:
+        """The rows in the units in which distances are taken, and the factors to these."""
+        every = torch.arange(len(rows.values), device=rows.values.device)
+        parts = [part.inputs[0, 0].cpu().numpy() for part in rows.parts(every[None])]
+        inputs = np.concatenate(parts)
+        factors = np.ones(inputs.shape[1], dtype=np.float32)
+        # What says which cells are missing comes last, and is no property of what they hold.
+        factors[sum(sum(sizes) for _, sizes in self.blocks) :] = 0.0
+        kind, sizes = self.blocks[0]
+        if kind == "continuous" and rows.log_unit is not None:
+            n = len(sizes)
+            log_unit = rows.log_unit[:n].cpu().double().numpy()
+            factors[:n] = column_factors(inputs[:, :n], log_unit)
+        return inputs * factors, factors

@@ -1,0 +1,106 @@
+"""The placement: where a row goes in a layout, by its neighbours or by a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from .._component import Component
+from .graph import neighbor_weights
+
+N_STEPS = 15
+# Of the pull towards a neighbour; that of the layout is 1.
+SHARPNESS = 4.0
+# So many numbers of neighbours are gathered at once.
+GATHERED_NUMBERS = 1 << 22
+
+
+def mode_among(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Place that is near as many of the codes as can be, ``(rows, n_components)``.
+
+    It maximises the weighted sum of ``-log(1 + 4 r^2)`` over the distances r to the codes, from
+    the best of them and their mean.  Unlike the mean it does not fall between two groups; it
+    goes to one of them.
+
+    Parameters
+    ----------
+    codes : ndarray (rows, n_codes, n_components)
+    weights : ndarray (rows, n_codes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.array([[[0.0], [0.1], [0.2], [9.0]]])
+    >>> mode_among(codes, np.ones((1, 4))).round(1)
+    array([[0.1]])
+    """
+    weights = (weights / weights.sum(1, keepdims=True))[..., None]
+    mean = (weights * codes).sum(1, keepdims=True)
+    starts = np.concatenate([mean, codes], 1)
+    square = ((starts[:, :, None] - codes[:, None]) ** 2).sum(-1)
+    merit = (np.log1p(SHARPNESS * square) * weights[:, None, :, 0]).sum(-1)
+    z = np.take_along_axis(starts, merit.argmin(1)[:, None, None], 1)
+    for _ in range(N_STEPS):
+        near = weights / (1.0 + SHARPNESS * ((z - codes) ** 2).sum(-1, keepdims=True))
+        z = (near * codes).sum(1, keepdims=True) / near.sum(1, keepdims=True)
+    return z[:, 0]
+
+
+class KeptNeighbors(Component):
+    """Rows of a layout that are kept; others are placed among those that are nearest to them.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        Rows that a new one is placed among.
+    """
+
+    def __init__(self, n_neighbors):
+        super().__init__()
+        self.n_neighbors = n_neighbors
+
+    def fit(self, rows: np.ndarray, layout: Tensor, index: np.ndarray, noise) -> KeptNeighbors:
+        """Keep ``rows (n, width)`` and their ``layout (members, n, n_components)``."""
+        kept = torch.as_tensor(rows, device=layout.device).expand(len(layout), -1, -1)
+        self.register_buffer("rows", kept)
+        self.register_buffer("layout", layout)
+        return self
+
+    def forward(self, queries: np.ndarray) -> np.ndarray:
+        """Places ``(members, rows, n_components)``; a row that was kept is where it was."""
+        kept, layout = self.rows[0].cpu().numpy(), self.layout.cpu().numpy()
+        with one_pool():
+            index = self._search(kept).kneighbors(queries, return_distance=False)
+        # Distances by matrix products differ in their last bits with the rows beside them.
+        distances = np.concatenate(list(_distances(queries, kept, index)))
+        order = np.argsort(distances, 1, kind="stable")
+        index, distances = (np.take_along_axis(a, order, 1) for a in (index, distances))
+        weights, same = neighbor_weights(distances), distances[:, 0] == 0.0
+        places = np.stack([mode_among(of_member[index], weights) for of_member in layout])
+        places[:, same] = layout[:, index[same, 0]]
+        return places
+
+    def _search(self, kept: np.ndarray) -> Any:
+        """Made once, and left out of pickles."""
+        if getattr(self, "_found", None) is None:
+            self._found = NearestNeighbors(n_neighbors=self.n_neighbors).fit(kept)
+        return self._found
+
+
+def one_pool():
+    """Let the search use as many threads as torch does."""
+    return threadpool_limits(torch.get_num_threads(), user_api="openmp")
+
+
+def _distances(queries: np.ndarray, kept: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
+    at_once = max(GATHERED_NUMBERS // (index.shape[1] * kept.shape[1]), 1)
+    for start in range(0, len(queries), at_once):
+        rows = slice(start, start + at_once)
+        apart = (queries[rows, None] - kept[index[rows]]).astype(np.float64)
+        yield np.sqrt(np.einsum("ijk,ijk->ij", apart, apart))
