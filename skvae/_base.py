@@ -30,7 +30,7 @@ from .objectives import OBJECTIVES, Objective
 from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
-from .table import check_table
+from .table import SPARSE, check_table
 from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
@@ -333,13 +333,13 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
 
     # -- machine --------------------------------------------------------------------------
 
-    def _takes_sparse(self) -> bool:
-        """Whether all columns are counts, whose zeros need not be stored."""
+    def _sparse_kind(self) -> str | None:
+        """The kind of all columns, where their zeros need not be stored."""
         likelihood = self.likelihood
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS.get(likelihood)
-        kinds = getattr(self, "column_kinds", None)
-        return getattr(likelihood, "kind", None) == "count" and not kinds
+        kind = getattr(likelihood, "kind", None)
+        return None if kind not in SPARSE or getattr(self, "column_kinds", None) else kind
 
     def _device(self) -> torch.device:
         return resolve_device(self.device)
@@ -362,5 +362,5 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = self._takes_sparse()
+        tags.input_tags.sparse = self._sparse_kind() is not None
         return tags

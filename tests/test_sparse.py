@@ -117,7 +117,7 @@ def test_cells_stored_twice_add_up_and_stored_zeros_are_zeros():
     [
         {},
         {"likelihood": "normal"},
-        {"likelihood": "bernoulli"},
+        {"likelihood": "student_t"},
         {"likelihood": Columnwise(count="poisson")},
         {"likelihood": "poisson", "column_kinds": {"x0": "continuous"}},
     ],
@@ -134,7 +134,22 @@ def test_other_models_refuse_sparse_rows(cls, params):
         dense.score_samples(sp.csr_array(X))
 
 
-@pytest.mark.parametrize("likelihood", [*COUNTED, NegativeBinomial(), Poisson()], ids=str)
+def test_sparse_flags_are_those_of_a_dense_table():
+    X = np.minimum(counts(), 1.0)
+    dense = small(likelihood="bernoulli").fit(X)
+    for S in (sp.csr_array(X), sp.csc_matrix(X > 0)):
+        sparse = small(likelihood="bernoulli").fit(S)
+        assert_array_equal(dense.score_samples(X), sparse.score_samples(S))
+        assert_array_equal(dense.transform(X), sparse.transform(S))
+    bad = X.copy()
+    bad[7, 2] = 2.0
+    with pytest.raises(ValueError, match=r"'x2'.*between 0 and 1; got 2.0 in row 7"):
+        small(likelihood="bernoulli").fit(sp.csr_array(bad))
+
+
+@pytest.mark.parametrize(
+    "likelihood", [*COUNTED, NegativeBinomial(), Poisson(), "bernoulli"], ids=str
+)
 def test_the_tag_says_who_takes_sparse_rows(likelihood):
     assert get_tags(VAETransformer(likelihood=likelihood)).input_tags.sparse
     assert get_tags(VAEOutlierDetector(likelihood=likelihood)).input_tags.sparse

@@ -47,8 +47,9 @@ def refuse_sparse(name: str) -> None:
     """Raise for a sparse matrix, in scikit-learn's words and with the remedy."""
     raise TypeError(
         f"Sparse data was passed for X, but dense data is required by this {name}. Use "
-        "'.toarray()' to convert to a dense numpy array. Counts may stay sparse with a "
-        "likelihood of counts, as VAETransformer(likelihood='negative_binomial')."
+        "'.toarray()' to convert to a dense numpy array. Counts and flags may stay sparse with "
+        "a likelihood of theirs, as VAETransformer(likelihood='negative_binomial') and "
+        "'bernoulli'."
     )
 
 

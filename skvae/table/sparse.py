@@ -1,4 +1,4 @@
-"""Sparse matrices of counts as tables, of which only the rows at hand are ever dense."""
+"""Sparse matrices as tables, of which only the rows at hand are ever dense."""
 
 from typing import Any
 
@@ -7,9 +7,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from .arrays import ArrayTable
-from .discrete import CountColumn
+from .columns import NumericColumn
+from .discrete import BinaryColumn, CountColumn
 from .frames import Form, Panel, Table
 from .refusals import refuse_sparse
+
+# Kinds of columns of which zeros that are not stored are the rule; standardised numbers would
+# be zeros no longer.
+SPARSE: dict[str, type[NumericColumn]] = {"count": CountColumn, "binary": BinaryColumn}
 
 
 class DenseParts:
@@ -24,7 +29,7 @@ class DenseParts:
 
 
 class SparseTable(ArrayTable):
-    """A sparse matrix of counts; decoded tables are dense."""
+    """A sparse matrix of counts or flags; decoded tables are dense."""
 
     def __init__(self, X: Any):
         Table.__init__(self, canonical(X))
@@ -50,10 +55,9 @@ def canonical(X: Any) -> Any:
 
 
 def check_sparse(estimator: Any, X: Any, reset: bool, fewest_rows: int) -> Any:
-    """Check a sparse matrix of counts in scikit-learn's words; refuse any other.
+    """Check a sparse matrix of counts or flags in scikit-learn's words; refuse any other.
 
-    Only an estimator whose tag says so takes one, and only counts: zeros that are not stored
-    are the rule among them, and standardised they would be zeros no longer.
+    Only an estimator whose tag says so takes one.
     """
     if not get_tags(estimator).input_tags.sparse:
         refuse_sparse(type(estimator).__name__)
@@ -62,9 +66,10 @@ def check_sparse(estimator: Any, X: Any, reset: bool, fewest_rows: int) -> Any:
         ensure_min_samples=fewest_rows,
     )  # fmt: skip
     X = canonical(X)
-    bad = np.flatnonzero(CountColumn.outside(X.data))
+    column = SPARSE[estimator._sparse_kind()]
+    bad = np.flatnonzero(column.outside(X.data))
     if len(bad):
         row = int(np.searchsorted(X.indptr, bad[0], side="right")) - 1
         name, cell = f"x{X.indices[bad[0]]}", X.data[bad[0]].reshape(1, 1)
-        CountColumn.check([name], cell, row)
+        column.check([name], cell, row)
     return X

@@ -24,7 +24,7 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
         are set, otherwise `X` is held against them.
     X : array-like or DataFrame of shape (n_rows, n_columns)
         NaN and other missing cells are allowed, infinite ones are not. A sparse matrix of
-        counts is taken where the estimator's tags say so.
+        counts or flags is taken where the estimator's tags say so.
     reset : bool, default=True
         Whether this is `fit`, which wants two rows.
 
