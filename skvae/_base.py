@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,7 +27,7 @@ from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
 from .missingness import MISSINGNESS, Missingness
 from .networks import ACTIVATIONS, NETWORKS, Network
 from .noise import Noise
-from .objectives import OBJECTIVES, Objective
+from .objectives import ELBO, OBJECTIVES, Objective
 from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
@@ -35,8 +36,12 @@ from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
 
-AXES: dict[str, dict[str, type[Component]]] = {
-    "objective": OBJECTIVES,
+# Weight of the KL term at which codes tell most of a row; what it costs the bound, calibration
+# gives back (benchmarks/results/representation.md).
+BETA = 0.2
+
+AXES: dict[str, dict[str, Any]] = {
+    "objective": OBJECTIVES | {"auto": partial(ELBO, beta=BETA)},
     "posterior": POSTERIORS,
     "prior": PRIORS,
     "likelihood": LIKELIHOODS | {"auto": Columnwise},
@@ -55,8 +60,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     """Parameters, components and scoring shared by all estimators."""
 
     _parameter_constraints: dict = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "objective": [StrOptions(set(OBJECTIVES)), Objective],
+        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "objective": [StrOptions(set(AXES["objective"])), Objective],
         "posterior": [StrOptions(set(POSTERIORS)), Posterior],
         "prior": [StrOptions(set(PRIORS)), Prior],
         "likelihood": [
@@ -71,6 +76,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"linear", "random"})],
         "calibrate": ["boolean"],
+        "whiten": ["boolean"],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -98,7 +104,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self,
         n_components=8,
         *,
-        objective="elbo",
+        objective="auto",
         posterior="normal",
         prior="aggregate",
         likelihood="auto",
@@ -110,13 +116,14 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         activation="silu",
         init="linear",
         calibrate=True,
+        whiten=False,
         n_members=1,
         n_draws=16,
         max_iter=200,
         batch_size="auto",
         learning_rate="cosine",
         learning_rate_init=3e-3,
-        weight_decay=0.1,
+        weight_decay=0.3,
         clip_norm=100.0,
         early_stopping=True,
         validation_fraction=0.15,
@@ -145,6 +152,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.activation = activation
         self.init = init
         self.calibrate = calibrate
+        self.whiten = whiten
         self.n_members = n_members
         self.n_draws = n_draws
         self.max_iter = max_iter
@@ -212,7 +220,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.objective_ = parts.pop("objective")
         parts["likelihood"] = Columnwise.of(parts["likelihood"])
         codec = self.codec_
-        shapes = Shapes(codec.n_inputs_, self.n_components, codec.blocks_, codec.row_size_)
+        shapes = Shapes(codec.n_inputs_, self.n_components_, codec.blocks_, codec.row_size_)
         self.vae_ = VAE(**parts).build(shapes, noise)
 
     # -- inference ------------------------------------------------------------------------
@@ -246,9 +254,13 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
                 "posterior='normal', or judge rows by reconstruct."
             )
+        return self._score(X, int(n_draws))
+
+    def _score(self, X, n_draws: int, noise: Noise | None = None) -> np.ndarray:
+        """Scores in the original units; with ``noise``, each row has draws of its own."""
         n_rows, parts = self._parts(X)
         with self._arithmetic():
-            score = inference.log_marginal(self.vae_, int(n_draws), self._device())
+            score = inference.log_marginal(self.vae_, n_draws, self._device(), noise)
         # So rounded, they sum to the same bits in any order, with a mask or without.
         log_unit = np.rint(self.codec_.log_scale_ * 2.0**30) / 2.0**30
         scores = np.empty(n_rows)

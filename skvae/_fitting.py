@@ -14,14 +14,18 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
 from . import inference
-from ._diagnostics import diagnose, warn_if_empty
+from ._component_search import ComponentSearch
+from ._diagnostics import diagnose, warn_of_latents
 from ._progress import EpochProgress
 from ._stacked_search import stacked_search
-from .calibration import calibrate
+from .calibration import calibrate, calibrate_noise
 from .noise import Noise
 from .table import TableCodec, check_table
 from .training import History, Rows, Settings, SparseRows, start_at_linear_model, train
+from .training.refinement import codes_held, refinable, refined
 
+# Seeds of the second part of training: none that the first part or another member has.
+SECOND_PART = 1 << 32
 # A validation split of fewer rows says nothing about the bound.
 MIN_VALIDATION_ROWS = 5
 
@@ -66,24 +70,37 @@ class FittingMixin:
         def __getattr__(self, name: str) -> Any: ...
 
     def _fit(self, X, sample_weight, **settings):
-        """Fit and give the estimator; ``settings`` are those of ``_fit_rows``."""
+        """Fit and give the estimator; ``settings`` are those of ``_fit_quietly``."""
         self._fit_rows(X, sample_weight, **settings)
         return self
 
-    def _fit_rows(self, X, sample_weight, seeds=None, resume=False, n_epochs=None) -> np.ndarray:
-        """Encode, build, train and calibrate; ``seeds`` are one per member.
+    def _fit_rows(self, X, sample_weight, **settings) -> np.ndarray:
+        """Encode, build, train and calibrate, and say so if there is little in the codes.
 
         Gives the places in ``X`` of the rows held out, or of all rows where none were.
         """
+        held_out = self._fit_quietly(X, sample_weight, **settings)
+        warn_of_latents(self.diagnostics_, type(self).__name__, self.codec_.n_inputs_)
+        return held_out
+
+    def _fit_quietly(
+        self, X, sample_weight, seeds=None, resume=False, n_epochs=None, cache: dict | None = None
+    ) -> np.ndarray:
+        """Fit; ``seeds`` are one per member, a ``cache`` shares the table with equal fits."""
         first = not (resume and hasattr(self, "vae_"))
         search = stacked_search()
         if search is not None and first and not n_epochs:
             held_out = search.fitted(self, X, sample_weight)
             if held_out is not None:
                 return held_out
-        job = self._prepare(X, sample_weight, seeds, first, n_epochs)
+        if first and self.n_components == "auto" and not n_epochs:
+            return ComponentSearch(self, X, sample_weight).run()
+        job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache)
         state = getattr(self, "_optimizer_state", None) if n_epochs and not first else None
         history = self._train(job, X, state)
+        second = None if n_epochs or history.interrupted else self._refinement(job)
+        if second is not None:
+            self._refine(second)
         # Only a stream of batches goes on with the same moments; a model to keep is smaller.
         self._optimizer_state = history.optimizer_state if n_epochs else None
         return self._complete(job, history, calibrated=not n_epochs)
@@ -92,7 +109,9 @@ class FittingMixin:
         self, X, sample_weight, seeds=None, first=True, n_epochs=None, cache: dict | None = None
     ) -> Job:
         """Encode the table and build the model; a ``cache`` shares both with equal fits."""
-        if not first:
+        if first:
+            self._set_n_components()
+        else:
             self._check_same_shape()
         if n_epochs or not first:
             self._check_goes_on()
@@ -152,6 +171,25 @@ class FittingMixin:
             return SparseRows.of(counts, codec.inputs, codec.n_inputs_, sample_weight, device)
         return Rows.from_arrays(codec.encode(X), codec.log_scale_, sample_weight, device)
 
+    def _refinement(self, job: Job) -> Job | None:
+        """The second part of training, ready to be trained, or None if there is none."""
+        if not self.calibrate or not refinable(self.vae_):
+            return None
+        rows, indices = job.rows, (job.train_index, job.validation_index)
+        noise = Noise((np.asarray(job.seeds) + SECOND_PART).tolist(), rows.values.device)
+        with self._arithmetic():
+            calibrate_noise(self.vae_, rows, *indices, noise)
+        self.vae_.likelihood.untie()
+        return replace(job, noise=noise, settings=refined(job.settings))
+
+    def _refine(self, job: Job) -> None:
+        """Train the second part."""
+        with codes_held([self.vae_]):
+            train(
+                self.vae_, self.objective_.honest(), job.rows, job.train_index,
+                job.validation_index, job.noise, job.settings, isolate=True,
+            )  # fmt: skip
+
     def _complete(self, job: Job, history: History, calibrated: bool) -> np.ndarray:
         """Calibrate the trained model and record how it came about."""
         rows, train_index, validation_index = job.rows, job.train_index, job.validation_index
@@ -176,11 +214,20 @@ class FittingMixin:
                 "Call fit on all rows with warm_start=False."
             )
 
+    def _set_n_components(self) -> None:
+        if self.n_components == "auto":
+            raise ValueError(
+                f"n_components='auto' of {type(self).__name__} is chosen by fit, on rows held "
+                "out; partial_fit has none. Call fit first, or set n_components to a number."
+            )
+        self.n_components_ = self.n_components
+
     def _check_same_shape(self) -> None:
         """Refuse to go on with a model of another shape than the parameters ask for."""
         network = self._resolve("network").get_params(deep=False)
         built = self.vae_.network.get_params(deep=False)
-        asked = {"n_members": self.n_members, "n_components": self.n_components, **network}
+        number = self.n_components_ if self.n_components == "auto" else self.n_components
+        asked = {"n_members": self.n_members, "n_components": number, **network}
         there = {"n_members": self.vae_.n_members, "n_components": self.vae_.n_latents, **built}
         for name, value in asked.items():
             if there.get(name) != value:
@@ -258,10 +305,11 @@ class FittingMixin:
         max_iter, penalty = self.max_iter, getattr(self.vae_, "penalty", None)
         if penalty is not None and penalty.n_steps is not None:
             max_iter = min(max_iter, math.ceil(penalty.n_steps * batch_size / n_rows))
+        factor = 1.0 if penalty is None else penalty.step_factor
         return Settings(
             max_iter=n_epochs or max_iter,
             batch_size=batch_size,
-            learning_rate=self.learning_rate_init,
+            learning_rate=self.learning_rate_init * factor,
             schedule="constant" if n_epochs else self.learning_rate,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
@@ -291,4 +339,3 @@ class FittingMixin:
         log_unit = self.codec_.log_scale_ + rows.mean_log_jacobian()
         batch = rows.take(judged)
         self.diagnostics_ = diagnose(self.vae_, self.best_member_, batch, columns, log_unit)
-        warn_if_empty(self.diagnostics_, type(self).__name__)

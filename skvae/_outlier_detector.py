@@ -27,8 +27,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Share of the training rows to call outliers, which sets ``offset_``.  New rows score
         lower than those of the training, so more of them are flagged.  ``"auto"`` puts it 1.5
         interquartile ranges below the lower quartile of the scores of the rows held out.
-    objective : {"elbo", "iwae"} or Objective, default="elbo"
-        Bound that training maximises.
+    objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
+        Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
+        whose price in the bound the calibration gives back.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
@@ -75,7 +76,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         How the step size changes over ``max_iter`` epochs.
     learning_rate_init : float, default=3e-3
         Step size at the start.
-    weight_decay : float, default=0.1
+    weight_decay : float, default=0.3
         Decoupled decay of the weight matrices, per unit of step size.
     clip_norm : float or None, default=100.0
         Largest norm of a gradient, in nats per row.
@@ -162,7 +163,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         n_components=8,
         *,
         contamination="auto",
-        objective="elbo",
+        objective="auto",
         posterior="normal",
         prior="aggregate",
         likelihood="auto",
@@ -180,7 +181,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         batch_size="auto",
         learning_rate="cosine",
         learning_rate_init=3e-3,
-        weight_decay=0.1,
+        weight_decay=0.3,
         clip_norm=100.0,
         early_stopping=True,
         validation_fraction=0.15,

@@ -13,6 +13,7 @@ from ._base import BaseVAE
 from ._conditional import ConditionalMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
+from .code_axes import MAX_ROWS, CodeAxes
 
 
 class VAETransformer(
@@ -27,8 +28,9 @@ class VAETransformer(
     ----------
     n_components : int, default=8
         Number of latents.
-    objective : {"elbo", "iwae"} or Objective, default="elbo"
-        Bound that training maximises.
+    objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
+        Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
+        whose price in the bound the calibration gives back.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
@@ -63,6 +65,11 @@ class VAETransformer(
     calibrate : bool, default=True
         Whether noise, prior and posterior width are refitted after training, the networks
         fixed.
+    whiten : bool, default=False
+        Unit of codes.  False: the variance of a code is that of the scaled row that changes
+        with it (``explained_variance_``), as with principal components, so that distances
+        between codes are like those between rows.  True: the unit of the prior, in which all
+        latents vary alike.
     n_members : int, default=1
         Models trained as one stack.  Scores average over them; codes come from the one with
         the best held-out bound.
@@ -76,7 +83,7 @@ class VAETransformer(
         How the step size changes over ``max_iter`` epochs.
     learning_rate_init : float, default=3e-3
         Step size at the start.
-    weight_decay : float, default=0.1
+    weight_decay : float, default=0.3
         Decoupled decay of the weight matrices, per unit of step size.
     clip_norm : float or None, default=100.0
         Largest norm of a gradient, in nats per row.
@@ -128,9 +135,17 @@ class VAETransformer(
         Epoch whose weights were kept.
     best_member_ : int
         Member with the best held-out bound, which gives the codes.
+    explained_ : ndarray of shape (n_components,)
+        Nats that each latent carries about a row, in descending order; NaN where the posterior
+        has no density.
+    explained_variance_ : ndarray of shape (n_components,)
+        Variance of the scaled row that changes with each latent: the total effect of Sobol
+        (1993) on the expected cells.  Continuous columns are scaled as in training, by their
+        standard deviation or a third of their range, whichever is larger; counts and
+        categories have variance 1.
     diagnostics_ : dict
         ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units).
-    components_ : ndarray of shape (n_components, n_features_in_)
+    components_ : ndarray of shape (n_components, n_features)
         Mean change of each column per unit of each latent, in units of the column; see
         ``sensitivities``.
     n_features_in_ : int
@@ -166,8 +181,8 @@ class VAETransformer(
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
             Rows; NaN and None are missing cells, booleans and categories are modelled as such.
-            With a likelihood of counts, as ``"negative_binomial"``, also a sparse matrix, of
-            which only the rows at hand are ever dense.
+            With a likelihood of counts or flags, as ``"negative_binomial"`` or ``"bernoulli"``,
+            also a sparse matrix, of which only the rows at hand are ever dense.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -216,7 +231,7 @@ class VAETransformer(
         Returns
         -------
         codes : ndarray of shape (n_samples, n_components)
-            In units of the prior.
+            The latent that carries most first; for their unit see ``whiten``.
         """
         return self.infer(X)[0]
 
@@ -231,9 +246,10 @@ class VAETransformer(
         Returns
         -------
         loc, scale : ndarray of shape (n_samples, n_components)
-            In units of the prior.
+            In the units of ``transform``.
         """
-        return self._infer(X)
+        loc, scale = self._infer(X)
+        return self._axes.outward(loc), self._axes.outward_scale(scale)
 
     def inverse_transform(self, X):
         """Best row for each code: means, and the likeliest category.
@@ -255,7 +271,7 @@ class VAETransformer(
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
                 f"expecting {self.vae_.n_latents} features as input: one per component."
             )
-        return self._decode(Z)
+        return self._decode(self._axes.inward(Z))
 
     def reconstruct(self, X):
         """Row that the model puts in the place of each row, missing cells filled.
@@ -308,7 +324,8 @@ class VAETransformer(
         component : int
             Which latent.
         values : array-like of shape (n_steps,), default=None
-            Where to move it; None goes from -3 to 3 in seven steps.
+            Where to move it; None goes from -3 to 3 standard deviations of the prior in seven
+            steps.
 
         Returns
         -------
@@ -323,10 +340,35 @@ class VAETransformer(
                 f"{type(self).__name__}.traverse expects one row and a component from 0 to "
                 f"{n_components - 1}, got {len(codes)} rows and component={component!r}."
             )
-        values = np.linspace(-3.0, 3.0, 7) if values is None else np.atleast_1d(values)
+        if values is None:
+            values = np.linspace(-3.0, 3.0, 7) * np.abs(self._axes.unit[component])
+        values = np.atleast_1d(values)
         path = np.repeat(codes, len(values), axis=0)
         path[:, component] = values
         return self.inverse_transform(path)
+
+    def _complete(self, job, history, calibrated):
+        places = super()._complete(job, history, calibrated)
+        # Codes of a stream of batches keep the axes of the first one.
+        if calibrated or not hasattr(self, "_axes"):
+            self._find_axes(job)
+        nats = self.diagnostics_.get("kl_per_latent")
+        if nats is not None:
+            nats = self.diagnostics_["kl_per_latent"] = nats[self._axes.order]
+        self.explained_ = np.full(len(self._axes.order), np.nan) if nats is None else nats
+        self.explained_variance_ = self._axes.variance
+        return places
+
+    def _find_axes(self, job) -> None:
+        penalty = self.vae_.penalty
+        if penalty is not None and penalty.keeps_metric:
+            self._axes = CodeAxes.plain(self.vae_.n_latents)
+            return
+        vae, best = self._coder(), self.best_member_
+        index = job.train_index[best : best + 1, :MAX_ROWS]
+        nats = self.diagnostics_.get("kl_per_latent")
+        with self._arithmetic():
+            self._axes = CodeAxes.of(vae, job.rows.take(index), nats, self.whiten)
 
     @property
     def _n_features_out(self):

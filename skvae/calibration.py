@@ -19,7 +19,7 @@ DECODED_ROWS = 8192
 MAX_ROWS = 4096
 SCORED_ROWS = 1024
 N_DRAW_SETS = 8
-LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
+LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
@@ -43,6 +43,21 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     """
     held_out_index = train_index if validation_index is None else validation_index
     noise = Noise(seeds, rows.values.device)
+    calibrate_noise(vae, rows, train_index, validation_index, noise)
+    parts = rows.parts(_by_weight(rows, train_index))
+    codes = torch.cat([vae.infer(p.inputs, codes=p.codes).rsample(noise)[:, 0] for p in parts], 1)
+    vae.prior.calibrate(codes.cpu().numpy(), seeds)
+    vae.eval()
+    if vae.posterior.has_density:
+        _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))
+
+
+@torch.no_grad()
+def calibrate_noise(
+    vae, rows, train_index: Tensor, validation_index: Tensor | None, noise: Noise
+) -> None:
+    """Refit the noise of the columns alone; the model is left in training."""
+    held_out_index = train_index if validation_index is None else validation_index
     vae.train()
     # Only a noise is refitted, and only locations have one.  The cells that are there would tell
     # too small a one where the others are missing for what they are.
@@ -50,12 +65,6 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         fitted = rows.take(train_index[:, :MAX_ROWS])
         held_out = rows.take(held_out_index[:, :MAX_ROWS])
         vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
-    parts = rows.parts(_by_weight(rows, train_index))
-    codes = torch.cat([vae.infer(p.inputs, codes=p.codes).rsample(noise)[:, 0] for p in parts], 1)
-    vae.prior.calibrate(codes.cpu().numpy(), seeds)
-    vae.eval()
-    if vae.posterior.has_density:
-        _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))
 
 
 def _by_weight(rows, index: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from ._stacked_search import Collector, Finished, Request, Requested, as_search
+from .training.refinement import codes_held
 from .training.stack import n_bytes, signature, train_stack
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
@@ -200,6 +201,7 @@ def _train(group: list, models: dict, seconds: dict) -> None:
     histories = train_stack(vaes, [estimator.objective_ for estimator in estimators], jobs)
     if histories[0].interrupted:
         raise KeyboardInterrupt
+    _refine([pair for pair, h in zip(zip(estimators, jobs), histories) if not h.errors])
     for request, estimator, job, history in zip(requests, estimators, jobs, histories):
         if not history.errors:
             held_out = estimator._complete(job, history, calibrated=True)
@@ -208,6 +210,23 @@ def _train(group: list, models: dict, seconds: dict) -> None:
             models[request.key] = fitted, held_out
     for request in requests:
         seconds[request.key] += (time.perf_counter() - started) / len(group)
+
+
+def _refine(trained: list) -> None:
+    """Train the second part of these estimators, equal shapes as one stack."""
+    waiting: dict[tuple, list] = defaultdict(list)
+    for estimator, job in trained:
+        second = estimator._refinement(job)
+        if second is not None:
+            objective = estimator.objective_.honest()
+            key = signature(estimator.vae_, objective, second)
+            waiting[key].append((estimator.vae_, objective, second))
+    for group in waiting.values():
+        vaes, objectives, jobs = zip(*group)
+        with codes_held(vaes):
+            histories = train_stack(vaes, objectives, jobs)
+        if histories[0].interrupted:
+            raise KeyboardInterrupt
 
 
 MAX_STACK_BYTES = 32 * 2**20

@@ -32,6 +32,14 @@ class Objective(Component):
         """One objective for a stack, given that of each member; keys are equal."""
         return self
 
+    def honest(self) -> Objective:
+        """The bound on log p(x) that this objective weighs otherwise."""
+        return self
+
+    def judged(self, step: Pass) -> Tensor:
+        """What early stopping minimises on held-out rows, ``(members,)``."""
+        return -self.mean_bound(step)
+
     def bound(self, step: Pass) -> Tensor:
         """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
         return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
@@ -112,14 +120,26 @@ class ELBO(Objective):
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed for this moment of the run."""
+        if self.capacity is not None:
+            return self._loss(step, self.beta, self.capacity * self._ramp(epoch))
+        return self._loss(step, self.weight_at(epoch, max_iter))
+
+    def honest(self) -> Objective:
+        """The bound at weight 1."""
+        return ELBO()
+
+    def judged(self, step: Pass) -> Tensor:
+        """Minus the bound with the KL term weighed as at the end of warm-up and cycles."""
+        return self._loss(step, self.beta, self.capacity)
+
+    def _loss(self, step: Pass, weight: float, target: float | None = None) -> Tensor:
         per_latent = step.mean_kl
         if self.free_bits:
             per_latent = per_latent.clamp_min(self.free_bits)
         kl = per_latent.sum(-1)
-        if self.capacity is not None:
-            kl = (kl - self.capacity * self._ramp(epoch)).abs()
-            return self.beta * kl - step.mean_log_likelihood
-        return self.weight_at(epoch, max_iter) * kl - step.mean_log_likelihood
+        if target is not None:
+            kl = (kl - target).abs()
+        return weight * kl - step.mean_log_likelihood
 
     def weight_at(self, epoch: float, max_iter: int) -> float:
         """Weight of the KL term at this epoch of a run of ``max_iter`` epochs."""
@@ -151,8 +171,15 @@ class _MemberwiseELBO(Objective):
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed, per member."""
-        weight = torch.as_tensor(self.weight_at(epoch, max_iter)).to(step.mean_kl)
-        return weight * step.mean_kl.sum(-1) - step.mean_log_likelihood
+        return self._loss(step, self.weight_at(epoch, max_iter))
+
+    def judged(self, step: Pass) -> Tensor:
+        """Minus the bound with the KL term weighed as at the end of warm-up and cycles."""
+        return self._loss(step, np.array([objective.beta for objective, _ in self.members]))
+
+    def _loss(self, step: Pass, weight: np.ndarray) -> Tensor:
+        by = torch.as_tensor(weight).to(step.mean_kl)
+        return by * step.mean_kl.sum(-1) - step.mean_log_likelihood
 
 
 class IWAE(Objective):

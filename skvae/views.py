@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._component import Component
+from ._component import Component, Shapes
 from .noise import Noise
+
+# Where there is no linear model to tell the noise of the continuous columns.
+START_LEVEL = 0.2
 
 
 class View(Component):
     """Base of the views; applied in training only."""
+
+    def start(self, scale: Tensor) -> None:
+        """Take note of the noise of the linear model at which training starts.
+
+        Parameters
+        ----------
+        scale : Tensor (members, columns)
+            Per continuous column, standardised.
+        """
 
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
         """Change ``inputs (members, 1, rows, width)``; ``n_inputs`` columns are real."""
@@ -25,8 +38,10 @@ class Denoising(View):
 
     Parameters
     ----------
-    scale : float, default=0.1
-        Standard deviation of the noise, in standard deviations of a column.
+    scale : float or "auto", default="auto"
+        Standard deviation of the noise, in standard deviations of a column.  ``"auto"``: what
+        the linear model at which training starts leaves unexplained.  A row with so much added
+        is as likely to have come from the same code, so that it should be given the same.
 
     Examples
     --------
@@ -39,17 +54,31 @@ class Denoising(View):
     Vincent et al., Extracting and Composing Robust Features with Denoising Autoencoders, 2008.
     """
 
-    _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="left")]}
+    _parameter_constraints = {
+        "scale": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")]
+    }
 
-    def __init__(self, scale=0.1):
+    def __init__(self, scale="auto"):
         super().__init__()
         self.scale = scale
 
+    def build(self, shapes: Shapes, noise: Noise) -> Denoising:
+        """Create the level of each member, which ``start`` may change."""
+        level = START_LEVEL if self.scale == "auto" else float(self.scale)
+        shape = noise.n_members, 1, 1, 1
+        self.register_buffer("level", torch.full(shape, level, device=noise.device))
+        return self
+
+    def start(self, scale: Tensor) -> None:
+        """Follow the noise of the linear model, ``scale (members, columns)``."""
+        if self.scale == "auto" and scale.shape[-1]:
+            self.level.copy_(scale.square().mean(-1).sqrt().view_as(self.level))
+
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
         """Add the noise to the real columns."""
-        added = noise.normal(*inputs.shape[1:-1], n_inputs)
+        added = noise.normal(*inputs.shape[1:-1], n_inputs) * self.level
         padding = inputs.shape[-1] - n_inputs
-        return inputs.add(F.pad(added, (0, padding)) if padding else added, alpha=self.scale)
+        return inputs + (F.pad(added, (0, padding)) if padding else added)
 
 
 VIEWS = {"denoising": Denoising}

@@ -271,7 +271,8 @@ def test_history_judges_each_member_by_itself():
     losses = [(5, 5, 5), (4, 6, np.nan), (3.95, 5.5, np.nan), (3.9, 1, 1), (3.85, 1, 0)]
     improved = []
     for epoch, loss in enumerate(losses):
-        held_out = {"bound": -np.array(loss, dtype=float)}
+        loss = np.array(loss, dtype=float)
+        held_out = {"bound": -loss, "loss": loss}
         history.append(epoch, np.arange(3), {"loss": np.zeros(3)}, held_out)
         improved.append(history.improved.tolist())
     # Member 0 gains less than tol after epoch 1 and stops in epoch 3; the others wait from

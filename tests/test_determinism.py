@@ -105,6 +105,7 @@ METHODS = {
     "set_params": lambda e, X: e.set_params(objective__beta=2.0),
     "transform": lambda e, X: e.transform(X),
     "infer": lambda e, X: e.infer(X),
+    "sensitivities": lambda e, X: e.sensitivities(X),
     "inverse_transform": lambda e, X: e.inverse_transform(np.zeros((2, 8))),
     "reconstruct": lambda e, X: e.reconstruct(X),
     "sample": lambda e, X: [e.sample(5), e.sample(5, given={0: X[0, 0]})],

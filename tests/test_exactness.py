@@ -25,6 +25,7 @@ from skvae.posteriors import LOG_SCALE_BOUND
 from skvae.training import Rows, Settings, train
 
 PLAIN = {
+    "objective": "elbo",
     "hidden_layer_sizes": (),
     "likelihood": Normal(scale="shared"),
     "prior": "normal",

@@ -196,6 +196,7 @@ def test_estimators_know_only_the_base(name):
         "_latents",
         "_persistence",
         "_sklearn_compat",
+        "code_axes",
         "exceptions",
         "imputation",
         "synthesis",

@@ -75,6 +75,9 @@ class Likelihood(Component):
     def start_scale(self, scale: Tensor | None, shared: Tensor) -> None:
         """Begin training at this noise; a likelihood without one ignores it."""
 
+    def untie(self) -> None:
+        """Go on training with a noise per column, from the calibrated one."""
+
     def calibrate(self, train: Cells, held_out: Cells) -> None:
         """Refit what does not depend on the code, the networks fixed."""
 

@@ -184,6 +184,10 @@ class Columnwise(Component):
         """Noise of the continuous columns of one member, in standardised units."""
         return self.parts[0].noise_scale(member)
 
+    def untie(self) -> None:
+        """Go on training with a noise per continuous column, from the calibrated one."""
+        self.parts[0].untie()
+
     def calibrate(self, train: Cells, held_out: Cells) -> None:
         """Calibrate each kind on its own columns."""
         for part, *cells in zip(self.parts, self._split(train), self._split(held_out)):

@@ -32,7 +32,7 @@ class _LearnedScale(Likelihood):
         "min_scale": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, scale="auto", initial_scale=0.37, min_scale=0.01):
+    def __init__(self, scale="shared", initial_scale=0.37, min_scale=0.01):
         super().__init__()
         self.scale = scale
         self.initial_scale = initial_scale
@@ -139,6 +139,15 @@ class _LearnedScale(Likelihood):
         chosen = torch.stack(candidates)[best, torch.arange(len(best), device=best.device)]
         self.register_buffer("calibrated", chosen)
 
+    @torch.no_grad()
+    def untie(self) -> None:
+        """Go on training with a scale per column, from the calibrated one."""
+        if "calibrated" in self._buffers:
+            excess = (self.calibrated.exp() - self.min_scale).clamp_min(0.1 * self.min_scale)
+            self.log_excess = nn.Parameter(excess.log())
+            self.partly_tied = False
+            self.uncalibrate()
+
     def uncalibrate(self) -> None:
         """Go back to the scale of training."""
         self._buffers.pop("calibrated", None)
@@ -166,10 +175,11 @@ class Normal(_LearnedScale):
 
     Parameters
     ----------
-    scale : {"auto", "shared", "column"} or float, default="auto"
-        Noise trained as one number, as one per column, or fixed.  Shared noise trains
-        better codes, noise per column a better density where columns determine one
-        another; ``"auto"`` asks which of two linear models predicts held-out rows better.
+    scale : {"shared", "column", "auto"} or float, default="shared"
+        Noise trained as one number, as one per column, or fixed; calibration refits one per
+        column in any case.  Shared noise trains better codes, noise per column a better
+        density of tables whose columns determine one another; ``"auto"`` asks which of two
+        linear models predicts held-out rows better.
     initial_scale : float, default=0.37
         Noise at the start, in standard deviations of a column.  A start at 1 kills latents.
     min_scale : float, default=0.01
@@ -203,7 +213,7 @@ class StudentT(_LearnedScale):
 
     Parameters
     ----------
-    scale : {"auto", "shared", "column"} or float, default="auto"
+    scale : {"shared", "column", "auto"} or float, default="shared"
         Scale trained as one number, as one per column, or fixed.
     initial_scale : float, default=0.37
         Scale at the start, in standard deviations of a column.
@@ -228,7 +238,7 @@ class StudentT(_LearnedScale):
         "df": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, scale="auto", initial_scale=0.37, min_scale=0.01, df=4.0):
+    def __init__(self, scale="shared", initial_scale=0.37, min_scale=0.01, df=4.0):
         super().__init__(scale, initial_scale, min_scale)
         self.df = df
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._component import Component, Shapes
 from ..noise import Noise
@@ -22,6 +22,10 @@ class Network(Component):
 
     def start_offset(self, offset: Tensor) -> None:
         """Begin training with the decoder's output at ``offset (members, n_decoded)``."""
+
+    def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
+        """The weights that the locations of codes depend on, and which of their columns."""
+        return []
 
     def by_hand(self, gradient_of):
         """Encoder and decoder that are differentiated by hand, or None if there are none."""

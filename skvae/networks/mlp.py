@@ -221,6 +221,15 @@ class MLP(Network):
         """Set the bias of the decoder's output."""
         self.decoder.start_offset(offset)
 
+    def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
+        """Those of the encoder, but for what the scales of its last layer are made of."""
+        encoder = self.encoder
+        last = {f"weight_{encoder.output_layer}", f"bias_{encoder.output_layer}", "weight_skip"}
+        return [
+            (parameter, slice(n_components if name in last else None))
+            for name, parameter in encoder.named_parameters()
+        ]
+
     def by_hand(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> ByHand:
         """Both halves outside the graph."""
         return ByHand(self.encoder, self.decoder, gradient_of)

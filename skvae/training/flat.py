@@ -49,6 +49,7 @@ class FlatAdam:
         self.flat = torch.zeros(members, width, device=device, dtype=self.parameters[0].dtype)
         for parameter, view in zip(self.parameters, self._views(self.flat)):
             view.copy_(parameter.detach())
+        self._free = self._free_places(getattr(module, "held", list)())
         self.gradient = torch.zeros_like(self.flat)
         self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.n_steps = torch.zeros((), device=device)
@@ -72,6 +73,8 @@ class FlatAdam:
 
     def step(self, rates: list[tuple[int, int, float]]) -> None:
         """Apply the gradients; ``rates`` are first member, last + 1 and step size."""
+        if self._free is not None:
+            self._gradient *= self._free
         if self.clip_norm is not None:
             self._clip()
         self._count += 1
@@ -120,6 +123,16 @@ class FlatAdam:
         """Give the module parameters of its own again."""
         for parameter in self.parameters:
             parameter.data = parameter.detach().clone()
+
+    def _free_places(self, held: list) -> Any:
+        """1 where a number may change and 0 where it may not, or None where all may."""
+        if not held:
+            return None
+        free = torch.ones_like(self.flat[:1])
+        places = dict(zip(map(id, self.parameters), self._views(free)))
+        for parameter, columns in held:
+            places[id(parameter)][..., columns] = 0.0
+        return twin(free)
 
     def _views(self, buffer: Tensor) -> list[Tensor]:
         parts = buffer.split([*self.sizes, buffer.shape[1] - sum(self.sizes)], 1)

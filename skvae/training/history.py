@@ -63,7 +63,7 @@ class History:
         if held_out is not None:
             held_out = {name: self._of_all(members, value) for name, value in held_out.items()}
             record |= {f"validation_{name}": value for name, value in held_out.items()}
-            self._judge(epoch, -held_out["bound"])
+            self._judge(epoch, held_out["loss"])
         else:
             self.improved = ~self.stopped
             self.best_epoch[self.improved] = epoch

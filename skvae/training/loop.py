@@ -114,7 +114,7 @@ class _Run:
                 terms = self._train_epoch(epoch)
                 held_out = self._validate() if self.validation else None
                 record = self.history.append(epoch, self.members, terms, held_out)
-                self._check_finite(epoch, terms["loss"] + (held_out or {}).get("bound", 0.0))
+                self._check_finite(epoch, terms["loss"] + (held_out or {}).get("loss", 0.0))
                 self._keep(self.history.improved[self.members])
                 if on_epoch(record) or self.history.all_stopped:
                     break
@@ -182,12 +182,10 @@ class _Run:
         try:
             for index, draws in self.validation:
                 step = self.vae(self.rows.take(index), draws, self.objective.n_draws)
-                terms.append(self._terms(step, -self.objective.mean_bound(step)))
+                terms.append(self._terms(step, self.objective.judged(step)))
         finally:
             self.vae.view = view
-        means = terms.means(self.validation_log_unit)
-        del means["loss"]
-        return means
+        return terms.means(self.validation_log_unit)
 
     @torch.no_grad()
     def _terms(self, step: Pass, loss: Tensor) -> list[Tensor]:

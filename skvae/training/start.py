@@ -50,6 +50,8 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     else:
         vae.likelihood.start_scale(None, shared)
     vae.network.start_offset(vae.likelihood.start(means))
+    if vae.view is not None:
+        vae.view.start(scale)
     if vae.missingness is not None and rows.mask is not None:
         vae.missingness.start(1.0 - rows.mask[train_index].float().mean(1))
 

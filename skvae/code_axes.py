@@ -1,0 +1,158 @@
+"""The axes on which codes are given: in what order, in which direction, in what unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import distributions as D
+from ._pass import Batch
+from .sensitivity import expected
+
+MAX_ROWS = 512
+PART_ROWS = 1 << 14
+# The unit of a latent that changes nothing: small beside those of the others, but not zero, as
+# there is a way back.
+SMALLEST_UNIT = 1e-3
+
+
+@dataclass
+class CodeAxes:
+    """From codes in units of the prior to those that a transformer gives, and back.
+
+    Parameters
+    ----------
+    order : ndarray of int (n_components,)
+        Latents, those that carry most first.
+    unit : ndarray (n_components,)
+        Units of the given codes per unit of the prior, negative where a latent is turned round,
+        in the order of the given codes.
+    variance : ndarray (n_components,)
+        Variance of the scaled row that changes with each latent, in that order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.code_axes import CodeAxes
+    >>> axes = CodeAxes(np.array([1, 0]), np.array([2.0, -1.0]), np.ones(2))
+    >>> axes.outward(np.array([[3.0, 5.0]]))
+    array([[10., -3.]])
+    >>> axes.inward(axes.outward(np.array([[3.0, 5.0]])))
+    array([[3., 5.]])
+    """
+
+    order: np.ndarray
+    unit: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def plain(cls, n_components: int) -> CodeAxes:
+        """Those of the prior itself."""
+        ones = np.ones(n_components)
+        return cls(np.arange(n_components), ones, ones)
+
+    @classmethod
+    def of(cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool) -> CodeAxes:
+        """Axes of a trained model of one member, by rows that are typical.
+
+        Parameters
+        ----------
+        vae : VAE
+            Of one member.
+        batch : Batch
+            Rows.
+        nats : ndarray (n_components,) or None
+            What each latent carries, by which they are put in order; None takes the variance.
+        whiten : bool
+            Whether the unit stays that of the prior.  Else the variance of a code is the
+            variance of the scaled row that changes with it, as that of a principal component
+            is, and distances between codes are those between rows.
+        """
+        codes, variance = _codes_and_variances(vae, batch)
+        spread = codes.std(0)
+        unit = np.sqrt(variance / np.maximum(spread**2, 1e-12))
+        unit = np.maximum(unit, SMALLEST_UNIT * max(unit.max(), 1e-12))
+        if whiten:
+            unit = np.ones_like(unit)
+        unit = unit * _signs(batch, codes)
+        order = np.argsort(-(variance if nats is None else nats), kind="stable")
+        return cls(order, unit[order], variance[order])
+
+    def outward(self, codes: np.ndarray) -> np.ndarray:
+        """Turn codes in units of the prior into those given, in place."""
+        return self._in_place(codes, self.unit)
+
+    def outward_scale(self, scale: np.ndarray) -> np.ndarray:
+        """Turn standard deviations of codes in units of the prior into those given, in place."""
+        return self._in_place(scale, np.abs(self.unit))
+
+    def inward(self, codes: np.ndarray) -> np.ndarray:
+        """Codes in units of the prior, from those given."""
+        plain, largest = np.empty_like(codes), np.finfo(codes.dtype).max
+        with np.errstate(over="ignore"):
+            scaled = codes / self.unit.astype(codes.dtype)
+        plain[:, self.order] = np.clip(scaled, -largest, largest)
+        return plain
+
+    def _in_place(self, codes: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        # Part by part: a second array of all codes would be as large as the first.
+        unit = unit.astype(codes.dtype)
+        for start in range(0, len(codes), PART_ROWS):
+            part = codes[start : start + PART_ROWS]
+            np.multiply(part[:, self.order], unit, out=part)
+        return codes
+
+
+@torch.no_grad()
+def _codes_and_variances(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of rows, and the variance of the scaled row that changes with each latent.
+
+    Half the mean squared change of what is expected of a row as the latent takes its value of
+    another row: the total effect of Sobol (1993).
+    """
+    codes = vae.infer(batch.inputs).mean
+    here = _expected(vae, codes)
+    scales = _variances(vae, batch, here)
+    variance = np.zeros(codes.shape[-1])
+    for latent in range(codes.shape[-1]):
+        moved = codes.clone()
+        moved[..., latent] = codes[..., latent].roll(codes.shape[2] // 2, -1)
+        for old, new, scale in zip(here, _expected(vae, moved), scales):
+            change = 0.5 * (new - old).square().double()
+            change = change.flatten(4).sum(-1) if change.ndim > 4 else change
+            variance[latent] += float((change.mean((0, 1, 2)) / scale).sum())
+    return codes[0, 0].cpu().double().numpy(), variance
+
+
+def _expected(vae, codes) -> list[torch.Tensor]:
+    cells = vae.decode(codes)
+    parts = cells.parts if isinstance(cells, D.Blocks) else [cells]
+    return [expected(part) for part in parts]
+
+
+def _variances(vae, batch: Batch, here: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Variance of each column: 1 for locations, whose columns the codec has scaled."""
+    found, start = [], 0
+    for block in here:
+        columns = slice(start, start + block.shape[3])
+        start += block.shape[3]
+        if block.ndim > 4:
+            share = block.double().mean((0, 1, 2))
+            variance = (share * (1.0 - share)).sum(-1)
+        elif columns.start < vae.likelihood.n_locations:
+            variance = torch.ones(block.shape[3], dtype=torch.float64, device=block.device)
+        else:
+            variance = batch.values[0, 0, :, columns].double().var(0, correction=0)
+        found.append(variance.clamp_min(1e-9))
+    return found
+
+
+def _signs(batch: Batch, codes: np.ndarray) -> np.ndarray:
+    """Directions in which the inputs that go most with each latent rise."""
+    inputs = batch.inputs[0, 0].cpu().double().numpy()
+    crossed = (inputs - inputs.mean(0)).T @ (codes - codes.mean(0))
+    # The largest alone would change with the rows where two are nearly as large.
+    signs = np.sign((crossed**3).sum(0))
+    return np.where(signs == 0, 1.0, signs)

@@ -1,0 +1,49 @@
+"""The second part of training: codes stay where they are, the density follows the bound.
+
+Codes that tell most of a row are found with the KL term weighed lightly, noise on the inputs and
+one noise for all columns.  None of that makes the best density.  Afterwards decoder, noises and
+widths of the posterior are trained on the bound itself, the locations of all codes unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from .settings import Settings
+
+# Of the epochs, and of the step size, of the first part.
+SHARE_OF_EPOCHS = 0.2
+SHARE_OF_RATE = 1 / 3
+
+
+def refinable(vae) -> bool:
+    """Whether the locations of codes can be held while the rest is trained."""
+    plain = vae.penalty is None and vae.missingness is None and vae.posterior.has_density
+    return plain and bool(vae.network.locating(vae.n_latents))
+
+
+def refined(settings: Settings) -> Settings:
+    """How to train the second part, given how the first one was."""
+    return replace(
+        settings,
+        max_iter=max(round(SHARE_OF_EPOCHS * settings.max_iter), 1),
+        learning_rate=SHARE_OF_RATE * settings.learning_rate,
+        n_iter_no_change=max(settings.n_iter_no_change // 2, 1),
+        # A decay of weights whose gradient is held at 0 would move the codes.
+        weight_decay=0.0,
+    )
+
+
+@contextmanager
+def codes_held(vaes: Sequence) -> Iterator[None]:
+    """Within it, the codes of these models do not move and encoders see rows as they are."""
+    views = [vae.view for vae in vaes]
+    try:
+        for vae in vaes:
+            vae.view, vae.holds_codes = None, True
+        yield
+    finally:
+        for vae, view in zip(vaes, views):
+            vae.view, vae.holds_codes = view, False
