@@ -32,6 +32,9 @@ class LatentsMixin:
     def sensitivities(self, X=None, *, statistic="mean", standardize=False):
         """Change of each expected cell per unit of each latent, the other latents fixed.
 
+        Derivatives, taken over a tenth of a standard deviation of the code to each side, so
+        that a decoder that jumps from one category to another is seen to do so.
+
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features), default=None
@@ -41,17 +44,17 @@ class LatentsMixin:
             What is told of the derivatives at those codes: their mean, or their root mean
             square, in which a column that rises here and falls there does not vanish.
         standardize : bool, default=False
-            Whether to tell them in standard deviations that the column has under the model,
-            so that columns can be compared; else in units of the column, days for date-times,
-            levels for categories in an order, probabilities for booleans.
+            Whether to tell them in standard deviations of the column per standard deviation of
+            the code, both as the model has them, so that columns and latents can be compared;
+            else in units of the column per unit of what ``transform`` gives: days
+            for date-times, levels for categories in an order, probabilities for booleans.
 
         Returns
         -------
         sensitivities : ndarray of shape (n_components, n_features)
-            Per unit of what ``transform`` gives.  Categories without an order have no
-            direction: theirs is the root mean square of the probability that moves from some
-            categories to others (total variation), with either statistic.  0 for columns that
-            were constant in ``fit``.
+            Categories without an order have no direction: theirs is the root mean square of
+            the probability that moves from some categories to others (total variation), with
+            either statistic.  0 for columns that were constant in ``fit``.
 
         Raises
         ------
@@ -65,7 +68,8 @@ class LatentsMixin:
                 f"{STATISTICS}, got {statistic!r}."
             )
         decoder = Decoder(self._coder())
-        codes = decoder.reference() if X is None else self._infer(X)[0]
+        reference = decoder.reference
+        codes = reference if X is None else self._infer(X)[0]
         columns = [self.codec_.columns_[position] for position in self.codec_.modelled_index_]
         squared = np.array([statistic == "rms" or is_nominal(column) for column in columns])
         with self._arithmetic():
@@ -74,16 +78,15 @@ class LatentsMixin:
                 total += _sums(decoder, columns, part, squared)
             mean = total / max(len(codes), 1)
             found = np.where(squared, np.sqrt(np.maximum(mean, 0.0)), mean)
+            unit = 1.0 / self._axes.unit[np.argsort(self._axes.order)]
             if standardize:
-                drawn = decoder.sample(decoder.reference())
+                drawn = decoder.sample(reference)
                 found /= [spread_of(*pair) for pair in zip(columns, drawn.T, strict=True)]
+                unit = np.sign(unit) * reference.std(0)
         out = np.zeros((codes.shape[1], len(self.codec_.columns_)))
-        out[:, self.codec_.modelled_index_] = found * self._prior_per_unit()[:, None]
+        found *= np.where(squared, np.abs(unit)[:, None], unit[:, None])
+        out[:, self.codec_.modelled_index_] = found[self._axes.order]
         return out
-
-    def _prior_per_unit(self) -> np.ndarray:
-        """How far a unit of what ``transform`` gives goes in units of the prior, per latent."""
-        return np.ones(self.vae_.n_latents)
 
 
 def _sums(decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray) -> np.ndarray:

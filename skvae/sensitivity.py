@@ -14,8 +14,10 @@ from . import distributions as D
 from .noise import Noise
 from .vae import VAE
 
-# In float64 the error of the difference is about 1e-9 of the third derivative.
-STEP = 1e-4
+# In standard deviations of the codes, to each side.  Between categories a decoder may be so
+# steep that hardly any code lies where an infinitesimal step would tell a change.
+STEP = 0.1
+SHORTEST = 1e-6
 # Numbers that the decoder gives at once; rows of wide tables are fewer.
 MAX_NUMBERS = 1 << 21
 MAX_ROWS = 1024
@@ -28,27 +30,30 @@ def rows_at_once(vae: VAE) -> int:
 
 
 class Decoder:
-    """The decoder of a model of one member in float64, for derivatives by differences.
+    """The decoder of a model of one member in float64, with codes of its prior.
 
     Parameters
     ----------
     vae : VAE
         Of one member; it is copied.
+
+    Attributes
+    ----------
+    reference : ndarray of shape (rows, n_components)
+        Codes that the prior gives, the same for every decoder of a model.
     """
 
     def __init__(self, vae: VAE):
         self.single = copy.deepcopy(vae).to("cpu").eval()
         self.vae = copy.deepcopy(self.single).double()
+        with torch.no_grad():
+            drawn = self.single.prior().sample(_noise(), rows_at_once(self.vae))
+        self.reference = drawn[0, 0].numpy()
 
     @torch.no_grad()
     def cells(self, codes: np.ndarray) -> D.Distribution:
         """Distribution of the cells of codes ``(rows, n_components)``."""
         return self.vae.decode(torch.as_tensor(codes, dtype=torch.float64)[None, None])
-
-    @torch.no_grad()
-    def reference(self) -> np.ndarray:
-        """Codes that the prior gives, the same at every call, ``(rows, n_components)``."""
-        return self.single.prior().sample(_noise(), rows_at_once(self.vae))[0, 0].numpy()
 
     def chunks(self, codes: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the codes by parts whose decoded rows fit into memory."""
@@ -69,12 +74,13 @@ class Decoder:
         return spread(first).expand(expected(first).shape)[0, 0].numpy()
 
     def derivatives(self, codes: np.ndarray) -> Iterator[list[np.ndarray]]:
-        """Yield for each latent the derivatives of what `expected` gives."""
+        """Yield for each latent the slopes of what `expected` gives, over short steps."""
         codes = codes.astype(np.float64)
-        for latent in range(codes.shape[1]):
-            step = STEP * (np.arange(codes.shape[1]) == latent)
+        for latent, length in enumerate(STEP * self.reference.std(0, dtype=np.float64)):
+            length = max(length, SHORTEST)
+            step = length * (np.arange(codes.shape[1]) == latent)
             ends = zip(self.expected(codes + step), self.expected(codes - step))
-            yield [(up - down) / (2 * STEP) for up, down in ends]
+            yield [(up - down) / (2 * length) for up, down in ends]
 
     @torch.no_grad()
     def sample(self, codes: np.ndarray) -> np.ndarray:

@@ -253,7 +253,9 @@ def test_contours_hold_the_share_that_they_say():
 def test_latents_of_any_shape(codes):
     display = LatentDisplay(codes=codes, y=np.arange(len(codes)) % 3).plot(density=True)
     display.figure_.canvas.draw()
-    assert bool(display.circles_) == (np.abs(codes).max() < 5)
+    is_near = np.abs(codes).max() < 5
+    assert bool(display.circles_) == is_near
+    assert ("sd of the prior" in display.ax_.get_xlabel()) == is_near
 
 
 def test_units_of_latents_stretch_the_prior():

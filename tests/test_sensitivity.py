@@ -1,5 +1,7 @@
 """Sensitivities are derivatives of expected cells: loadings where the model is linear."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import NotFittedError
 
 from skvae import VAETransformer
+from skvae.likelihoods import Normal
 from skvae.table import TableCodec
 from skvae.table.slopes import level_numbers, slopes, spread_of
 
@@ -81,7 +84,9 @@ def test_a_linear_model_has_its_loadings():
 
 def test_a_linear_model_has_the_loadings_of_factor_analysis():
     table = factors()
-    vae = VAETransformer(n_components=2, prior="normal", view=None, **LINEAR).fit(table)
+    params = {"prior": "normal", "objective": "elbo", "view": None, "weight_decay": 0.0}
+    params |= LINEAR | {"likelihood": Normal(scale="column"), "whiten": True}
+    vae = VAETransformer(n_components=2, **params).fit(table)
     theirs = FactorAnalysis(2).fit(table).components_
     ours = vae.components_
     # A rotation of the latents is free; what they explain of the covariance is not.
@@ -92,11 +97,18 @@ def test_a_linear_model_has_the_loadings_of_factor_analysis():
     assert other > 1
 
 
-def test_units_of_columns_and_of_the_model():
+@pytest.mark.parametrize("whiten", [False, True])
+def test_units_of_columns_and_of_codes(whiten):
     table = factors()
-    vae = VAETransformer(n_components=2, **LINEAR).fit(table)
-    standard = vae.sensitivities(standardize=True)
-    np.testing.assert_allclose(vae.components_ / standard, [table.std(0)] * 2, rtol=0.1)
+    vae = VAETransformer(n_components=2, whiten=whiten, **LINEAR).fit(table)
+    codes = vae.transform(table)
+    origin = np.zeros((1, 2))
+    steps = vae.inverse_transform(np.eye(2)) - vae.inverse_transform(origin)
+    np.testing.assert_allclose(vae.components_, steps, rtol=1e-3, atol=1e-4)
+    standard = vae.sensitivities(table, standardize=True)
+    expected = vae.components_ * codes.std(0)[:, None] / table.std(0)
+    np.testing.assert_allclose(standard, expected, rtol=0.1, atol=0.02)
+    assert (vae.sensitivities(statistic="rms") >= np.abs(vae.components_) * (1 - 1e-9)).all()
 
 
 # -- any model --------------------------------------------------------------------------------
@@ -225,6 +237,21 @@ def test_levels_that_are_numbers_count_as_such():
     assert spread_of(names, np.array([0, 0, 0, 1])) == pytest.approx(np.sqrt(0.25 * 0.75))
 
 
+def test_a_sharp_decoder_is_seen_to_jump(mixed):
+    table, vae = mixed
+    sharp = copy.deepcopy(vae)
+    place = table.columns.get_loc("flag")
+    start = [name for name, _ in sharp.codec_.blocks_].index("binary")
+    assert sharp.vae_.likelihood.widths[start] == 1
+    block = sharp.vae_.likelihood.parts[start]
+    forward = type(block).forward
+    block.forward = lambda parameters: forward(block, 1e4 * parameters)
+    # All of the probability moves somewhere along the latent.
+    codes = vae.transform(table)[:, 0]
+    found = sharp.sensitivities()[0, place]
+    assert abs(found) * np.ptp(np.quantile(codes, [0.02, 0.98])) > 0.5
+
+
 # -- refusals ---------------------------------------------------------------------------------
 
 
@@ -233,7 +260,8 @@ def test_refuses():
     assert not hasattr(vae, "components_")
     with pytest.raises(NotFittedError):
         vae.sensitivities()
-    vae = VAETransformer(n_components=2, max_iter=1, random_state=0).fit(X)
+    vae = VAETransformer(n_components=2, max_iter=5, learning_rate_init=0.03, random_state=0)
+    vae.fit(X)
     with pytest.raises(ValueError, match="sensitivities expects statistic to be one of"):
         vae.sensitivities(statistic="median")
     with pytest.raises(ValueError, match="12 features"):

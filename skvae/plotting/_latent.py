@@ -199,7 +199,7 @@ class LatentDisplay:
             draw = self._draw_classes if _is_discrete(y) else self._draw_numbers
             draw(codes[order], y.iloc[order], style)
         self._draw_prior()
-        unit = "" if self._is_scaled else " (sd of the prior)"
+        unit = " (sd of the prior)" if self.circles_ and not self._is_scaled else ""
         for axis, component in zip((ax.xaxis, ax.yaxis), self.components):
             axis.set_label_text(f"Latent {component}{unit}", color=INK)
         write_title(ax, self._title(), self.estimator_name if name is None else name)
@@ -315,7 +315,8 @@ class LatentDisplay:
 
     def _title(self) -> str:
         n_components = self.codes.shape[1]
-        if self.kl_per_latent is None:
+        # The nats are those against N(0, I), of which codes far beyond it know nothing.
+        if self.kl_per_latent is None or not self.circles_:
             return f"{len(self.codes):,} rows, {n_components} latents"
         kl, chosen = np.asarray(self.kl_per_latent), list(self.components)
         if n_components == 2:
