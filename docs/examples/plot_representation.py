@@ -40,7 +40,7 @@ display = LatentDisplay.from_estimator(
     map_,
     X_new,
     y_new,
-    name=f"{len(X_new)} unseen digits; their five neighbours tell {right:.1%} of them right",
+    name=f"Unseen digits, of which their five neighbours tell {right:.1%} right",
 )
 
 # %%
