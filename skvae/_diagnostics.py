@@ -1,4 +1,4 @@
-"""What a user should know about a trained model, and a warning when the code is empty."""
+"""What a user should know about a trained model, and a warning when latents are empty."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from ._pass import Batch
-from .exceptions import PosteriorCollapseWarning
+from .exceptions import PosteriorCollapseWarning, UnusedLatentsWarning
 
 ACTIVE_VARIANCE = 0.01
 EMPTY_NATS = 0.1
+USED_NATS = 0.05
+FEW_LATENTS = 8
 
 
 @torch.no_grad()
@@ -34,10 +36,15 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     Returns
     -------
     diagnostics : dict
-        ``kl_per_latent`` (nats, against N(0, 1)), ``active_units`` (latents whose posterior
-        mean has variance over 0.01), ``noise_scale`` (per continuous column, in its units).
+        ``kl_per_latent`` (nats, against N(0, 1), before calibration), ``active_units`` (latents
+        whose posterior mean has variance over 0.01), ``noise_scale`` (per continuous column, in
+        its units).
     """
+    # Calibration widens the posteriors of all latents alike, also of those that say nothing.
+    evaluated = not vae.posterior.training
+    vae.posterior.train()
     posterior = vae.infer(batch.inputs, codes=batch.codes)
+    vae.posterior.train(not evaluated)
     loc, scale = (t[member, 0].cpu().double() for t in (posterior.mean, posterior.stddev))
     result: dict = {"active_units": int((loc.var(0, correction=0) > ACTIVE_VARIANCE).sum())}
     if vae.posterior.has_density:
@@ -50,15 +57,38 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     return result
 
 
-def warn_if_empty(diagnostics: dict, name: str) -> None:
-    """Warn when the code carries no information, and name the remedies."""
+def warn_of_latents(diagnostics: dict, name: str, n_columns: int) -> None:
+    """Warn when the code is empty, or most latents are, and name the remedies.
+
+    Parameters
+    ----------
+    diagnostics : dict
+        Of ``diagnose``.
+    name : str
+        Who was fitted.
+    n_columns : int
+        Width of the table as the encoder sees it.
+    """
     kl = diagnostics.get("kl_per_latent")
-    if kl is not None and kl.sum() < EMPTY_NATS:
+    if kl is None:
+        return
+    n_latents, n_used = len(kl), int((kl >= USED_NATS).sum())
+    if kl.sum() < EMPTY_NATS:
         warnings.warn(
             f"The codes of this {name} carry {kl.sum():.3f} nats per row in all: the posterior "
             "has collapsed onto the prior, or the columns are independent. Lower beta or give "
             "the objective a warm_up or free_bits, as in objective=ELBO(warm_up=20), train for "
             "more epochs (max_iter), or start the noise lower (Normal(initial_scale=0.1)).",
             PosteriorCollapseWarning,
-            stacklevel=5,
+            stacklevel=6,
+        )
+    # Few columns have no use for the latents that every fit has unless told otherwise.
+    elif 2 * n_used <= n_latents and (n_latents < n_columns or n_latents > FEW_LATENTS):
+        warnings.warn(
+            f"Of the {n_latents} latents of this {name} {n_used} are used; the others carry less "
+            f"than {USED_NATS} nats per row each. Set n_components={max(n_used, 1)}, or "
+            "n_components='auto', which takes the smallest number that explains rows held out "
+            "as well as any.",
+            UnusedLatentsWarning,
+            stacklevel=6,
         )

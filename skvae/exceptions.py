@@ -15,3 +15,7 @@ class VersionError(SkvaeError, ValueError):
 
 class PosteriorCollapseWarning(UserWarning):
     """The latent code carries no information about the rows."""
+
+
+class UnusedLatentsWarning(PosteriorCollapseWarning):
+    """Half of the latents or more carry no information about the rows."""

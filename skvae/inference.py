@@ -134,12 +134,16 @@ def sample(vae: VAE, n_rows: int, noise: Noise) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def log_marginal(vae: VAE, n_draws: int, device) -> Callable[..., np.ndarray]:
+def log_marginal(
+    vae: VAE, n_draws: int, device, noise: Noise | None = None
+) -> Callable[..., np.ndarray]:
     """Importance-weighted log p(x) as a function of an encoded table or of its parts.
 
     Scores are ``(rows, members)``, in nats over the observed cells; units are those of the
-    values.  The draws are the same for every row.
+    values.  The draws are the same for every row, unless a ``noise`` gives each row its own.
     """
+    if noise is not None:
+        return partial(_log_marginal, vae, noise, n_draws, device)
     draws = FixedDraws(n_draws, vae.n_latents, device)
     written_out = GaussianScore.of(vae, draws, n_draws)
     if written_out is None:
@@ -154,7 +158,9 @@ def log_marginal(vae: VAE, n_draws: int, device) -> Callable[..., np.ndarray]:
     return score
 
 
-def _log_marginal(vae: VAE, draws: FixedDraws, n_draws: int, device, encoded) -> np.ndarray:
+def _log_marginal(
+    vae: VAE, draws: FixedDraws | Noise, n_draws: int, device, encoded
+) -> np.ndarray:
     shared = encoded.inputs is encoded.values
 
     def bound(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
