@@ -14,8 +14,8 @@ from _representation_methods import METHODS, PEERS
 KEYS = ["table", "d", "seed", "method"]
 ORDER = [*METHODS, *PEERS]
 SIZES, SEEDS = (8, 32), 5
-# Fewer of the two that take most of the time.
-FEWER_SEEDS = {"mnist": 2, "pbmc": 3}
+# Fewer of those that take most of the time.
+FEWER_SEEDS = {"mnist": 2, "pbmc": 3, "adult": 3, "mushroom": 3}
 RANKED = {"knn": "5-NN", "logistic": "logistic", "trust": "trustworthiness", "r2": "R2"}
 NOTE = """
 Half of the rows to learn from and half to judge on, at most 2,500 each, of MNIST 10,000 and
