@@ -25,6 +25,8 @@ class Penalty(Component):
     needs_whole_table = False
     # Most steps of training that are of use; None for as many as the estimator is given.
     n_steps: int | None = None
+    # What the step size of the estimator is multiplied by.
+    step_factor = 1.0
     # Whether distances between codes mean something, so that no latent may be rescaled.
     keeps_metric = False
     # Whether ``place`` says where codes lie.

@@ -61,8 +61,8 @@ def neighbor_weights(distances: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> neighbor_weights(np.array([[1.0, 2.0, 3.0]])).sum().round(6)
-    2.0
+    >>> neighbor_weights(np.array([[1.0, 2.0, 3.0]])).round(3)
+    array([[1.   , 0.618, 0.382]])
     """
     gap = distances - distances[:, :1]
     target = np.log2(1.0 + gap.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags, triu
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 # Largest coordinate at the start.
 START_SIZE = 10.0
@@ -27,19 +27,23 @@ def spectral_start(graph: csr_matrix, n_components: int) -> np.ndarray:
     degree = np.asarray(graph.sum(1)).ravel()
     root = np.sqrt(np.maximum(degree, 1e-12))
     walk = diags(1.0 / root) @ graph @ diags(1.0 / root)
-    wanted = min(n_components + 1, n)
+    constant = root / np.linalg.norm(root)
+    wanted = min(n_components, n - 1)
     if n <= DENSE_ROWS * wanted:
-        vectors = np.linalg.eigh(walk.toarray())[1][:, -wanted:]
+        rest = walk.toarray() - np.outer(constant, constant)
+        vectors = np.linalg.eigh(rest)[1][:, -wanted:]
     else:
+        others = LinearOperator(
+            walk.shape, lambda x: walk @ x - constant * (constant @ x), dtype=walk.dtype
+        )
         # The start of the search must not be random, nor orthogonal to what is sought.
-        first = root * (1.0 + 0.1 * np.cos(np.arange(n) ** 2.0))
+        first = np.cos(np.arange(n) ** 2.0)
         try:
-            vectors = eigsh(walk, wanted, which="LA", v0=first, tol=1e-4, ncv=4 * wanted + 10)[1]
+            vectors = eigsh(others, wanted, which="LA", v0=first, tol=1e-4, ncv=4 * wanted + 16)[1]
         except ArpackNoConvergence as error:
             vectors = error.eigenvectors
     start = np.zeros((n, n_components))
-    found = vectors[:, ::-1][:, 1 : n_components + 1]
-    start[:, : found.shape[1]] = found
+    start[:, : vectors.shape[1]] = vectors[:, ::-1]
     return start * (START_SIZE / max(np.abs(start).max(), 1e-12))
 
 

@@ -30,7 +30,11 @@ class NeighborGraph(Penalty):
     The graph of nearest neighbours of all rows is laid out first, as UMAP does; on these codes
     the decoder is then trained, with one width of the posterior for all rows.  New rows go to
     where their neighbours among the rows of ``fit`` are, so that ``transform``,
-    ``score_samples``, ``inverse_transform`` and all else follow the picture.
+    ``score_samples``, ``inverse_transform`` and all else follow the picture.  Codes are in
+    units of the layout, where neighbours are within about 1 of one another.
+
+    The decoder is trained for 900 steps at most, three times as large as the estimator's.
+    The weights of rows say how much they count in its training, not where they lie.
 
     Parameters
     ----------
@@ -70,8 +74,8 @@ class NeighborGraph(Penalty):
         "keep_neighbors": ["boolean"],
     }
     needs_whole_table = keeps_metric = True
-    # A decoder of codes that do not move is soon trained.
-    n_steps = 1000
+    # A decoder of codes that do not move bears large steps, and is soon trained.
+    n_steps, step_factor = 900, 3.0
 
     def __init__(self, n_neighbors=15, max_iter=500, keep_neighbors=True):
         super().__init__()

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._component import Component
 from .graph import neighbor_weights
 
-N_STEPS = 15
+N_STEPS = 10
 # Of the pull towards a neighbour; that of the layout is 1.
 SHARPNESS = 4.0
 # So many numbers of neighbours are gathered at once.
@@ -40,16 +40,28 @@ def mode_among(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     >>> mode_among(codes, np.ones((1, 4))).round(1)
     array([[0.1]])
     """
-    weights = (weights / weights.sum(1, keepdims=True))[..., None]
-    mean = (weights * codes).sum(1, keepdims=True)
-    starts = np.concatenate([mean, codes], 1)
-    square = ((starts[:, :, None] - codes[:, None]) ** 2).sum(-1)
-    merit = (np.log1p(SHARPNESS * square) * weights[:, None, :, 0]).sum(-1)
-    z = np.take_along_axis(starts, merit.argmin(1)[:, None, None], 1)
+    weights = (weights / weights.sum(1, keepdims=True)).astype(codes.dtype)
+    # Long axes last: sums over the few components are then sums of arrays.
+    codes = np.ascontiguousarray(np.moveaxis(codes, 2, 0))
+    mean = (weights * codes).sum(2, keepdims=True)
+    starts = np.concatenate([mean, codes], 2)
+    cost = np.log1p(_near(starts[..., None], codes[:, :, None]))
+    best = (cost * weights[:, None]).sum(2).argmin(1)
+    z = np.take_along_axis(starts, best[None, :, None], 2)
     for _ in range(N_STEPS):
-        near = weights / (1.0 + SHARPNESS * ((z - codes) ** 2).sum(-1, keepdims=True))
-        z = (near * codes).sum(1, keepdims=True) / near.sum(1, keepdims=True)
-    return z[:, 0]
+        pull = weights / (1.0 + _near(z, codes))
+        z = (pull * codes).sum(2, keepdims=True) / pull.sum(1, keepdims=True)
+    return np.ascontiguousarray(z[..., 0].T)
+
+
+def _near(z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Squared distances over the first axis, in units of the placement."""
+    total = np.zeros((), codes.dtype)
+    for coordinate, others in zip(z, codes):
+        apart = coordinate - others
+        apart *= apart
+        total = total + apart
+    return SHARPNESS * total
 
 
 class KeptNeighbors(Component):
