@@ -97,7 +97,9 @@ def warm_up() -> None:
     from skvae import VAETransformer
 
     torch.set_num_threads(1)
-    VAETransformer(2, max_iter=2, random_state=0).fit(np.random.RandomState(0).randn(64, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        VAETransformer(2, max_iter=2, random_state=0).fit(np.random.RandomState(0).randn(64, 4))
 
 
 def main() -> None:
