@@ -49,9 +49,9 @@ class ComponentSearch:
     """Fits with several numbers of latents, and the smallest that is as good as any.
 
     A number is as good as the best if its mean bound on log p(x) of the rows held out is less
-    than two standard errors of the paired difference below, or 0.01 nats per column.  From a start of 8 the search goes
-    up until more latents are no better, then halves what is left below.  Each fit is the one
-    that this number of latents alone would give.
+    than two standard errors of the paired difference below, or than 0.01 nats per column.  From
+    a start of 8 the search goes up until more latents are no better, then halves what is left
+    below.  Each fit is the one that this number of latents alone would give.
 
     Parameters
     ----------
