@@ -21,8 +21,9 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
     Parameters
     ----------
-    n_components : int, default=8
-        Number of latents.
+    n_components : int or "auto", default=8
+        Number of latents.  ``"auto"`` fits several and keeps the smallest whose bound on the
+        rows held out is as good as that of any, at the price of four or five fits.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows to call outliers, which sets ``offset_``.  New rows score
         lower than those of the training, so more of them are flagged.  ``"auto"`` puts it 1.5
@@ -130,8 +131,12 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Epoch whose weights were kept.
     best_member_ : int
         Member with the best held-out bound.
+    n_components_ : int
+        Number of latents, also where it was chosen.
     diagnostics_ : dict
-        ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units).
+        ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units), and
+        with ``n_components="auto"`` the table ``n_components`` of the numbers tried: bounds in
+        nats per row, and standard errors of their differences from the best.
     n_features_in_ : int
         Number of columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -260,6 +265,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         ------
         DivergedError
             If the loss stops being a finite number.
+        ValueError
+            If ``n_components="auto"`` finds no rows held out, or no density over codes.
         """
         held_out = self._fit_rows(X, sample_weight, resume=self.warm_start)
         scores = self.score_samples(X)
