@@ -34,6 +34,7 @@ from skvae.missingness import SelfMasking
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE
+from skvae.penalties import NeighborGraph
 from skvae.posteriors import Deterministic, DiagonalNormal
 from skvae.priors import Aggregate, GaussianMixture, StandardNormal
 from skvae.vae import VAE
@@ -104,6 +105,10 @@ NETWORKS = {
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
 } | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}
 MISSINGNESS = {"self_masking": SelfMasking(), "self_masking-2": SelfMasking(n_draws=2)}
+PENALTIES = {
+    "neighbors": NeighborGraph(n_neighbors=3, max_iter=5),
+    "neighbors-cells": NeighborGraph(n_neighbors=3, max_iter=5, keep_neighbors=False),
+}
 VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
 
 TABLE = {
@@ -114,6 +119,7 @@ TABLE = {
     "network": NETWORKS,
     "view": VIEWS,
     "missingness": MISSINGNESS,
+    "penalty": PENALTIES,
 }
 EVERY = {
     f"{axis}:{name}": (axis, component)
@@ -228,6 +234,7 @@ def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
         "likelihood": Normal(),
         "view": None,
         "missingness": None,
+        "penalty": None,
     }
     parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
     blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks

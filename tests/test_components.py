@@ -107,7 +107,10 @@ def test_select_keeps_the_chosen_member(likelihood):
     assert [p.requires_grad for p in vae.parameters()] == trainable
 
 
-@pytest.mark.parametrize("axis, component", over(EVERY))
+# Codes that are known leave the encoder without a gradient: test_neighbors.py has theirs.
+@pytest.mark.parametrize(
+    "axis, component", over({k: pair for k, pair in EVERY.items() if pair[0] != "penalty"})
+)
 def test_gradient_reaches_every_trainable_parameter(axis, component):
     vae, batch = vae_and_batch(axis, component, masked=True)
     objective = component if axis == "objective" else ELBO()
