@@ -70,8 +70,9 @@ def test_given_cells_of_a_learned_linear_model():
     loadings = rng.normal(size=(2, 6))
     covariance = loadings.T @ loadings + 0.25 * np.eye(6)
     X = rng.multivariate_normal(np.arange(6.0), covariance, size=3000)
-    exactly = {"objective": "elbo", "view": None, "weight_decay": 0.0, "random_state": 0}
-    model = VAETransformer(2, hidden_layer_sizes=(), max_iter=5, **exactly).fit(X)
+    exactly = {"objective": "elbo", "view": None, "likelihood": Normal("auto"), "weight_decay": 0}
+    linear = {"hidden_layer_sizes": (), "max_iter": 5, "learning_rate_init": 1e-4}
+    model = VAETransformer(2, random_state=0, **linear, **exactly).fit(X)
     truth = stats.multivariate_normal(np.arange(6.0), covariance)
     given = {0: 2.0, 4: 1.0}
     exact = conditional(truth, [0, 4], np.array([2.0, 1.0]))
