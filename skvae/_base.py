@@ -76,7 +76,6 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"linear", "random"})],
         "calibrate": ["boolean"],
-        "whiten": ["boolean"],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -221,6 +220,10 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         parts["likelihood"] = Columnwise.of(parts["likelihood"])
         codec = self.codec_
         shapes = Shapes(codec.n_inputs_, self.n_components_, codec.blocks_, codec.row_size_)
+        # Counts and flags have no noise that could be large at first: their codes tell most of
+        # a row on the bound itself, and overfit below it.
+        if isinstance(self.objective, str) and self.objective == "auto" and shapes.is_discrete:
+            self.objective_ = ELBO()
         self.vae_ = VAE(**parts).build(shapes, noise)
 
     # -- inference ------------------------------------------------------------------------

@@ -36,6 +36,11 @@ class Shapes:
     blocks: tuple[tuple[str, tuple[int, ...]], ...]
     row_size: tuple[float, float] | None = None
 
+    @property
+    def is_discrete(self) -> bool:
+        """Whether all columns are counts or flags."""
+        return {kind for kind, _ in self.blocks} <= {"count", "binary"}
+
 
 class Component(BaseEstimator, nn.Module):
     """One part of a VAE: constructor arguments are hyper-parameters, ``build`` makes weights.

@@ -31,7 +31,8 @@ class VAETransformer(
         rows held out is as good as that of any, at the price of four or five fits.
     objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
-        whose price in the bound the calibration gives back.
+        whose price in the bound the calibration gives back; and ``ELBO()`` for tables of
+        counts and flags alone, whose codes are informative as they are.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
@@ -176,6 +177,8 @@ class VAETransformer(
     >>> vae.score_samples(X).shape
     (178,)
     """
+
+    _parameter_constraints = {**BaseVAE._parameter_constraints, "whiten": ["boolean"]}
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)

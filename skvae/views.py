@@ -14,6 +14,8 @@ from .noise import Noise
 
 # Where there is no linear model to tell the noise of the continuous columns.
 START_LEVEL = 0.2
+# Of counts and flags alone: single ones of them say little (benchmarks/_representation_counts.py).
+DISCRETE_LEVEL = 0.5
 
 
 class View(Component):
@@ -42,6 +44,7 @@ class Denoising(View):
         Standard deviation of the noise, in standard deviations of a column.  ``"auto"``: what
         the linear model at which training starts leaves unexplained.  A row with so much added
         is as likely to have come from the same code, so that it should be given the same.
+        Tables of counts and flags alone get half of a standard deviation.
 
     Examples
     --------
@@ -64,9 +67,11 @@ class Denoising(View):
 
     def build(self, shapes: Shapes, noise: Noise) -> Denoising:
         """Create the level of each member, which ``start`` may change."""
-        level = START_LEVEL if self.scale == "auto" else float(self.scale)
+        level = self.scale
+        if level == "auto":
+            level = DISCRETE_LEVEL if shapes.is_discrete else START_LEVEL
         shape = noise.n_members, 1, 1, 1
-        self.register_buffer("level", torch.full(shape, level, device=noise.device))
+        self.register_buffer("level", torch.full(shape, float(level), device=noise.device))
         return self
 
     def start(self, scale: Tensor) -> None:

@@ -7,14 +7,13 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from .arrays import ArrayTable
-from .columns import NumericColumn
 from .discrete import BinaryColumn, CountColumn
 from .frames import Form, Panel, Table
 from .refusals import refuse_sparse
 
 # Kinds of columns of which zeros that are not stored are the rule; standardised numbers would
 # be zeros no longer.
-SPARSE: dict[str, type[NumericColumn]] = {"count": CountColumn, "binary": BinaryColumn}
+SPARSE: dict[str, Any] = {"count": CountColumn, "binary": BinaryColumn}
 
 
 class DenseParts:
