@@ -13,8 +13,10 @@ START_NOISE = 1e-3
 NEGATIVE_RATE = 5.0
 # Keeps the push of two codes in one place finite.
 SOFTENING = 0.05
-# Shifts of the table, each of which gives every row two partners to be pushed from.
-N_SHIFTS = 16
+# Shifts of the table, each of which gives every row two partners to be pushed from: as many as
+# shift so many rows in all, within these limits.
+FEWEST_SHIFTS, MOST_SHIFTS = 16, 32
+SHIFTED_ROWS = 1 << 17
 STEP_SIZE = 0.3
 BETA_1, BETA_2 = 0.9, 0.99
 # Tables of fewer rows, per latent, have their eigenvectors computed densely.
@@ -45,6 +47,11 @@ def spectral_start(graph: csr_matrix, n_components: int) -> np.ndarray:
     start = np.zeros((n, n_components))
     start[:, : vectors.shape[1]] = vectors[:, ::-1]
     return start * (START_SIZE / max(np.abs(start).max(), 1e-12))
+
+
+def n_shifts(n_rows: int) -> int:
+    """How many shifts there are in each step."""
+    return int(np.clip(SHIFTED_ROWS // n_rows, FEWEST_SHIFTS, MOST_SHIFTS))
 
 
 class Layout:

@@ -17,7 +17,7 @@ from ..noise import Noise
 from ._base import Penalty
 from .cells import CellEncoder
 from .graph import column_factors, neighbor_graph
-from .layout import N_SHIFTS, START_NOISE, Layout, spectral_start
+from .layout import START_NOISE, Layout, n_shifts, spectral_start
 from .placement import KeptNeighbors, one_pool
 
 # Where the width of the posterior starts, in units of the layout.
@@ -133,7 +133,7 @@ class NeighborGraph(Penalty):
         n = graph.shape[0]
         layout, start = Layout(graph), spectral_start(graph, self.n_latents)
         wobble = START_NOISE * noise.normal(n, self.n_latents).cpu().numpy()
-        uniform = noise.uniform(self.max_iter, N_SHIFTS).cpu().double().numpy()
+        uniform = noise.uniform(self.max_iter, n_shifts(n)).cpu().double().numpy()
         shifts = np.minimum((uniform * (n - 1)).astype(np.int64) + 1, n - 1)
         found = np.stack([layout.run(start + w, s) for w, s in zip(wobble, shifts)])
         found -= found.mean(1, keepdims=True)
