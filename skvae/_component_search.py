@@ -21,9 +21,8 @@ ROWS_PER_LATENT = 10
 # With draws that all rows share, a number of latents could win by these very draws.
 N_DRAWS = 64
 MAX_ROWS = 2048
-# The best of several is too good by chance, and the more so the more there are.
-N_STANDARD_ERRORS = 2.0
-# Of many rows, latents that no one would miss have a significant share.
+# The best of several is too good by chance, and of many rows a share is significant that no
+# one would miss.
 NATS_PER_COLUMN = 0.01
 
 
@@ -49,8 +48,8 @@ class ComponentSearch:
     """Fits with several numbers of latents, and the smallest that is as good as any.
 
     A number is as good as the best if its mean bound on log p(x) of the rows held out is less
-    than two standard errors of the paired difference below, or than 0.01 nats per column.  From
-    a start of 8 the search goes up until more latents are no better, then halves what is left
+    than a standard error of the paired difference below, or than 0.01 nats per column.  From a
+    start of 8 the search goes up until more latents are no better, then halves what is left
     below.  Each fit is the one that this number of latents alone would give.
 
     Parameters
@@ -72,11 +71,11 @@ class ComponentSearch:
         """Fit, give the estimator the chosen model, and give the places of the rows held out."""
         self._check_posterior()
         n_rows = _num_samples(self.X)
-        start = self._largest(min(START, _num_features(self.X) - 1, n_rows // ROWS_PER_LATENT))
+        start = self._largest(min(START, _num_features(self.X), n_rows // ROWS_PER_LATENT))
         first = self._fit(start).estimator
         self._check_held_out(first, n_rows)
         n_inputs = first.codec_.n_inputs_
-        limit = min(n_inputs - 1, n_rows // ROWS_PER_LATENT)
+        limit = min(n_inputs, n_rows // ROWS_PER_LATENT)
         numbers = [n for n in NUMBERS if n <= max(limit, start)]
         self._climb(numbers, numbers.index(start))
         self._descend(numbers)
@@ -144,9 +143,7 @@ class ComponentSearch:
         shortfall = max(table["bound"]) - np.array(table["bound"])
         codec = self.fitted[table["n_components"][0]].estimator.codec_
         little = NATS_PER_COLUMN * len(codec.modelled_names_)
-        enough = shortfall <= np.maximum(
-            N_STANDARD_ERRORS * np.array(table["standard_error"]), little
-        )
+        enough = shortfall <= np.maximum(table["standard_error"], little)
         return table["n_components"][int(np.argmax(enough))]
 
     @property

@@ -61,7 +61,7 @@ def test_table_of_candidates_says_why():
     assert (np.diff(numbers) > 0).all() and 3 <= len(numbers) <= 6
     assert_array_equal(numbers[chosen], [vae.n_components_])
     assert errors[bounds.argmax()] == 0 and (np.delete(errors, bounds.argmax()) > 0).all()
-    as_good = bounds.max() - bounds <= np.maximum(2 * errors, 0.01 * X.shape[1])
+    as_good = bounds.max() - bounds <= np.maximum(errors, 0.01 * X.shape[1])
     assert as_good[chosen] and not as_good[: chosen.argmax()].any()
     # In the unit of scores, of rows that were not trained on.
     assert_allclose(bounds[chosen], vae.score(X), atol=1)
@@ -75,7 +75,6 @@ def test_bounds_promise_no_more_than_the_truth():
         vae = VAETransformer("auto", **LINEAR).fit(X)
     entropy = 0.5 * 12 * np.log(2 * np.pi * np.e)
     assert len(table(vae)["bound"]) > 2 and max(table(vae)["bound"]) < -entropy + 0.3
-    assert max(table(vae)["bound"]) - min(table(vae)["bound"]) < 0.2
 
 
 # ------------------------------------------------------------------------ the fit of that number
@@ -144,17 +143,18 @@ def test_every_kind_of_table(make):
 
 
 def test_small_tables_have_few_candidates():
-    for X, most in ((planted(2, 60, 20), 6), (planted(2, 300, 4), 3)):
+    for X, most in ((planted(2, 60, 20), 6), (planted(2, 300, 4), 4)):
         vae = VAETransformer("auto", **SHORT).fit(X)
         assert max(table(vae)["n_components"]) <= most
 
 
-def test_weights_count():
-    X = np.concatenate([planted(2, 300, 10), planted(6, 300, 10, seed=1)])
-    cases = (np.repeat([1.0, 0.0], 300), (2, 3)), (np.repeat([0.0, 1.0], 300), (4, 6, 8))
-    for weight, allowed in cases:
-        vae = VAETransformer("auto", **LINEAR).fit(X, sample_weight=weight)
-        assert vae.n_components_ in allowed
+def test_rows_without_weight_do_not_count():
+    X, weight = planted(2, 300, 10), np.repeat([1.0, 2.0, 0.0], 100)
+    vae = VAETransformer("auto", **SHORT).fit(X, sample_weight=weight)
+    kept = VAETransformer("auto", **SHORT).fit(X[:200], sample_weight=weight[:200])
+    assert table(vae) == table(kept)
+    plain = VAETransformer("auto", **SHORT).fit(X[:200])
+    assert table(plain)["bound"] != table(kept)["bound"]
 
 
 # ---------------------------------------------------------------- searches, and fits that go on
