@@ -143,8 +143,8 @@ class VAETransformer(
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the scaled row that changes with each latent: the total effect of Sobol
         (1993) on the expected cells.  Continuous columns are scaled as in training, by their
-        standard deviation or a third of their range, whichever is larger; counts and
-        categories have variance 1.
+        standard deviation or a third of their range, whichever is larger; of counts and
+        probabilities the square roots are compared.
     n_components_ : int
         Number of latents, also where it was chosen.
     diagnostics_ : dict

@@ -113,40 +113,37 @@ def _codes_and_variances(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     another row: the total effect of Sobol (1993).
     """
     codes = vae.infer(batch.inputs).mean
-    here = _expected(vae, codes)
-    scales = _variances(vae, batch, here)
+    here = _scaled(vae, batch, codes)
     variance = np.zeros(codes.shape[-1])
     for latent in range(codes.shape[-1]):
         moved = codes.clone()
         moved[..., latent] = codes[..., latent].roll(codes.shape[2] // 2, -1)
-        for old, new, scale in zip(here, _expected(vae, moved), scales):
-            change = 0.5 * (new - old).square().double()
-            change = change.flatten(4).sum(-1) if change.ndim > 4 else change
-            variance[latent] += float((change.mean((0, 1, 2)) / scale).sum())
+        change = _scaled(vae, batch, moved).sub_(here).square_()
+        variance[latent] = 0.5 * float(change.sum(-1).mean())
     return codes[0, 0].cpu().double().numpy(), variance
 
 
-def _expected(vae, codes) -> list[torch.Tensor]:
+def _scaled(vae, batch: Batch, codes: torch.Tensor) -> torch.Tensor:
+    """Expected rows on scales that compare, ``(1, 1, rows, numbers)`` in float64.
+
+    Continuous columns are as the codec has scaled them.  Twice the square root of a probability
+    or a count has variance about 1 where the cell varies by chance alone; where counts vary by
+    more, they are divided by as much.
+    """
     cells = vae.decode(codes)
     parts = cells.parts if isinstance(cells, D.Blocks) else [cells]
-    return [expected(part) for part in parts]
-
-
-def _variances(vae, batch: Batch, here: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Variance of each column: 1 for locations, whose columns the codec has scaled."""
-    found, start = [], 0
-    for block in here:
-        columns = slice(start, start + block.shape[3])
-        start += block.shape[3]
-        if block.ndim > 4:
-            share = block.double().mean((0, 1, 2))
-            variance = (share * (1.0 - share)).sum(-1)
-        elif columns.start < vae.likelihood.n_locations:
-            variance = torch.ones(block.shape[3], dtype=torch.float64, device=block.device)
-        else:
-            variance = batch.values[0, 0, :, columns].double().var(0, correction=0)
-        found.append(variance.clamp_min(1e-9))
-    return found
+    likelihood, found = vae.likelihood, []
+    columns = batch.values.double().split(likelihood.widths, -1)
+    for kind, part, values in zip(likelihood.kinds, parts, columns):
+        mean = expected(part).double()
+        if kind == "count":
+            spread = (2.0 * values.clamp_min(0.0).sqrt()).std(2, correction=0, keepdim=True)
+            mean = 2.0 * mean.clamp_min(0.0).sqrt() / spread.clamp_min(1.0)
+        elif kind != "continuous":
+            share = torch.cat([mean, 1.0 - mean], -1) if kind == "binary" else mean.flatten(3)
+            mean = 2.0 * share.clamp(0.0, 1.0).sqrt()
+        found.append(mean)
+    return torch.cat(found, -1)
 
 
 def _signs(batch: Batch, codes: np.ndarray) -> np.ndarray:

@@ -12,10 +12,8 @@ from torch.nn import functional as F
 from ._component import Component, Shapes
 from .noise import Noise
 
-# Where there is no linear model to tell the noise of the continuous columns.
-START_LEVEL = 0.2
-# Of counts and flags alone: single ones of them say little (benchmarks/_representation_counts.py).
-DISCRETE_LEVEL = 0.5
+# Where no continuous column tells a noise: single flags, categories and counts say little.
+START_LEVEL = 0.5
 
 
 class View(Component):
@@ -44,7 +42,7 @@ class Denoising(View):
         Standard deviation of the noise, in standard deviations of a column.  ``"auto"``: what
         the linear model at which training starts leaves unexplained.  A row with so much added
         is as likely to have come from the same code, so that it should be given the same.
-        Tables of counts and flags alone get half of a standard deviation.
+        Tables without continuous columns get 0.5.
 
     Examples
     --------
@@ -67,9 +65,7 @@ class Denoising(View):
 
     def build(self, shapes: Shapes, noise: Noise) -> Denoising:
         """Create the level of each member, which ``start`` may change."""
-        level = self.scale
-        if level == "auto":
-            level = DISCRETE_LEVEL if shapes.is_discrete else START_LEVEL
+        level = START_LEVEL if self.scale == "auto" else self.scale
         shape = noise.n_members, 1, 1, 1
         self.register_buffer("level", torch.full(shape, float(level), device=noise.device))
         return self

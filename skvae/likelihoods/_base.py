@@ -49,6 +49,13 @@ class Likelihood(Component):
         """Repeat what holds per column for each number that ``expand`` makes of its cells."""
         return columns
 
+    # Whether ``slopes`` tells how to start at a linear model of what ``expand`` gives.
+    has_slopes = False
+
+    def slopes(self, mean: Tensor) -> Tensor:
+        """How far the decoder's output must move for a unit of each mean, ``(n_expanded,)``."""
+        raise NotImplementedError
+
     def start(self, mean: Tensor) -> Tensor:
         """Decoder output that gives every row these means of what ``expand`` gives.
 

@@ -13,6 +13,9 @@ from .._component import Shapes
 from ..noise import Noise
 from ._base import Likelihood
 
+# A share below this is no guide to how far logits should move with a code.
+SMALLEST_SHARE = 0.1
+
 
 class Bernoulli(Likelihood):
     """Binary cells; numeric columns between 0 and 1 are taken as probabilities of a 1.
@@ -25,6 +28,11 @@ class Bernoulli(Likelihood):
     """
 
     kind = "binary"
+    has_slopes = True
+
+    def slopes(self, mean: Tensor) -> Tensor:
+        """Those of the log-odds, bounded for the sake of rare ones."""
+        return 1.0 / (mean * (1.0 - mean)).clamp_min(SMALLEST_SHARE)
 
     def start(self, mean: Tensor) -> Tensor:
         """Log-odds of the mean."""
@@ -75,6 +83,12 @@ class Categorical(Likelihood):
     def repeat(self, columns: Tensor) -> Tensor:
         """Repeat each column once per category."""
         return columns.repeat_interleave(torch.tensor(self.sizes, device=columns.device), -1)
+
+    has_slopes = True
+
+    def slopes(self, mean: Tensor) -> Tensor:
+        """Those of the logarithms, bounded for the sake of rare ones."""
+        return 1.0 / mean.clamp_min(SMALLEST_SHARE)
 
     def start(self, mean: Tensor) -> Tensor:
         """Logarithm of the shares of the categories."""

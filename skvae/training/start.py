@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..factor_model import FactorModel, linear_model
+from .discrete_start import model_of_indicators, starts_at_indicators
 from .rows import Rows
 
 # Variance below which a column counts as determined by the others, in units of its scale.
@@ -20,7 +21,8 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     """Set each member to the maximum-likelihood linear model of its rows.
 
     Continuous columns start at factor analysis or probabilistic PCA, whichever predicts
-    held-out rows better; the others at their marginals.  A network without a linear path
+    held-out rows better; the others at their marginals.  Where there are none, flags and
+    categories start at probabilistic PCA of their indicators.  A network without a linear path
     starts with the noise and the marginals only.
 
     Parameters
@@ -59,6 +61,10 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
 def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tensor, ...]:
     n_locations = vae.likelihood.n_locations
     means = _cell_means(vae.likelihood, rows, index)
+    if starts_at_indicators(vae.likelihood):
+        parts = model_of_indicators(vae, rows, index, means, FLOOR)
+        found = [torch.as_tensor(part, dtype=means.dtype, device=means.device) for part in parts]
+        return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
     shared, model = True, _empty_model(vae.n_latents)
     if n_locations:
         model, shared = _linear_model(vae, rows, index, cache)
