@@ -49,6 +49,11 @@ class Likelihood(Component):
         """Repeat what holds per column for each number that ``expand`` makes of its cells."""
         return columns
 
+    @property
+    def parts(self) -> list[Likelihood]:
+        """The likelihoods of a row, which is this one alone."""
+        return [self]
+
     # Whether ``slopes`` tells how to start at a linear model of what ``expand`` gives.
     has_slopes = False
 

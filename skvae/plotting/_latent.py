@@ -72,7 +72,7 @@ class LatentDisplay:
     >>> vae = VAETransformer(n_components=2, max_iter=10, random_state=0).fit(X)
     >>> display = LatentDisplay.from_estimator(vae, X, y)
     >>> display.ax_.get_xlabel()
-    'Latent 0 (sd of the prior)'
+    'Latent 0'
     """
 
     def __init__(
