@@ -58,10 +58,13 @@ class ComponentSearch:
         With ``n_components="auto"``.
     X : array-like, DataFrame or sparse matrix
     sample_weight : array-like or None
+    classes : ndarray of int or None
+        What the penalty is told of the rows.
     """
 
-    def __init__(self, estimator, X, sample_weight):
+    def __init__(self, estimator, X, sample_weight, classes=None):
         self.estimator, self.X, self.sample_weight = estimator, X, sample_weight
+        self.classes = classes
         # Each candidate draws what the estimator alone would draw.
         self.random_state = check_random_state(estimator.random_state)
         self.cache: dict = {}
@@ -129,7 +132,8 @@ class ComponentSearch:
         estimator.set_params(n_components=number, random_state=random_state)
         # A callback follows one fit, epoch by epoch.
         vars(estimator).pop("_skl_callbacks", None)
-        held_out = estimator._fit_quietly(self.X, self.sample_weight, cache=self.cache)
+        shared = {"cache": self.cache, "classes": self.classes}
+        held_out = estimator._fit_quietly(self.X, self.sample_weight, **shared)
         judged = held_out[:MAX_ROWS]
         noise = Noise(range(estimator.n_members), estimator._device())
         bounds = estimator._score(_safe_indexing(self.X, judged), N_DRAWS, noise)

@@ -84,18 +84,19 @@ class FittingMixin:
         return held_out
 
     def _fit_quietly(
-        self, X, sample_weight, seeds=None, resume=False, n_epochs=None, cache: dict | None = None
-    ) -> np.ndarray:
+        self, X, sample_weight, seeds=None, resume=False, n_epochs=None, cache: dict | None = None,
+        classes: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Fit; ``seeds`` are one per member, a ``cache`` shares the table with equal fits."""
         first = not (resume and hasattr(self, "vae_"))
         search = stacked_search()
-        if search is not None and first and not n_epochs:
+        if search is not None and first and not n_epochs and classes is None:
             held_out = search.fitted(self, X, sample_weight)
             if held_out is not None:
                 return held_out
         if first and self.n_components == "auto" and not n_epochs:
-            return ComponentSearch(self, X, sample_weight).run()
-        job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache)
+            return ComponentSearch(self, X, sample_weight, classes).run()
+        job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache, classes)
         state = getattr(self, "_optimizer_state", None) if n_epochs and not first else None
         history = self._train(job, X, state)
         second = None if n_epochs or history.interrupted else self._refinement(job)
@@ -106,8 +107,9 @@ class FittingMixin:
         return self._complete(job, history, calibrated=not n_epochs)
 
     def _prepare(
-        self, X, sample_weight, seeds=None, first=True, n_epochs=None, cache: dict | None = None
-    ) -> Job:
+        self, X, sample_weight, seeds=None, first=True, n_epochs=None, cache: dict | None = None,
+        classes: np.ndarray | None = None,
+    ) -> Job:  # fmt: skip
         """Encode the table and build the model; a ``cache`` shares both with equal fits."""
         if first:
             self._set_n_components()
@@ -139,7 +141,8 @@ class FittingMixin:
             self._build(parts, noise)
             if self.vae_.penalty is not None:
                 with self._arithmetic():
-                    codes = self.vae_.penalty.prepare(rows, noise)
+                    known = None if classes is None else classes[kept]
+                    codes = self.vae_.penalty.prepare(rows, noise, known)
                 rows = rows if codes is None else replace(rows, codes=codes)
             if self.init == "linear":
                 with self._arithmetic():

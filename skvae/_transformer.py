@@ -7,13 +7,14 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._base import BaseVAE
 from ._conditional import ConditionalMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
 from .code_axes import MAX_ROWS, CodeAxes
+from .table.classes import encoded_classes
 
 
 class VAETransformer(
@@ -191,8 +192,9 @@ class VAETransformer(
             Rows; NaN and None are missing cells, booleans and categories are modelled as such.
             With a likelihood of counts or flags, as ``"negative_binomial"`` or ``"bernoulli"``,
             also a sparse matrix, of which only the rows at hand are ever dense.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Classes of the rows, -1 or missing where unknown, for a penalty that is to look at
+            them, as ``NeighborGraph(target_weight=0.5)``; else ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -206,9 +208,12 @@ class VAETransformer(
         DivergedError
             If the loss stops being a finite number.
         ValueError
+            If the penalty looks at classes and ``y`` holds other numbers.
+        ValueError
             If ``n_components="auto"`` finds no rows held out, or no density over codes.
         """
-        return self._fit(X, sample_weight, resume=self.warm_start)
+        classes = self._classes(X, y)
+        return self._fit(X, sample_weight, resume=self.warm_start, classes=classes)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -356,6 +361,14 @@ class VAETransformer(
         path = np.repeat(codes, len(values), axis=0)
         path[:, component] = values
         return self.inverse_transform(path)
+
+    def _classes(self, X, y) -> np.ndarray | None:
+        """Classes as numbers, for a penalty that looks at them."""
+        penalty = None if y is None else self._resolve("penalty")
+        if penalty is None or not penalty.takes_classes:
+            return None
+        check_consistent_length(X, y)
+        return encoded_classes(y, f"{type(self).__name__}(penalty={penalty!r})")
 
     def _complete(self, job, history, calibrated):
         places = super()._complete(job, history, calibrated)

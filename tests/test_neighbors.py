@@ -16,7 +16,12 @@ from skvae import VAEOutlierDetector, VAETransformer
 from skvae.noise import Noise
 from skvae.penalties import NeighborGraph, Penalty
 from skvae.penalties.cells import CellEncoder
-from skvae.penalties.graph import column_factors, neighbor_graph, neighbor_weights
+from skvae.penalties.graph import (
+    column_factors,
+    neighbor_graph,
+    neighbor_weights,
+    supervised,
+)
 from skvae.penalties.layout import SOFTENING, Layout, spectral_start
 from skvae.penalties.placement import KeptNeighbors, mode_among
 from skvae.training.closed_form import GaussianStep
@@ -339,3 +344,47 @@ def test_a_penalty_of_the_loss_acts_on_training():
         model = mapped(penalty, max_iter=60, whiten=True).fit(X)
         spread.append(np.square(model.transform(X)).sum())
     assert spread[1] < 0.8 * spread[0]
+
+
+# -- supervision ------------------------------------------------------------------------------
+
+
+def test_edges_between_classes_are_weakened_and_cut():
+    graph, _ = graph_of(np.random.default_rng(0).normal(size=(60, 3)), 5)
+    classes = np.arange(60) % 2
+    apart = classes[:, None] != classes
+    for target_weight, share in ((0.5, np.exp(-5.0)), (1.0, 0.0)):
+        dense = supervised(graph, classes, target_weight).toarray()
+        assert_allclose(dense, dense.T)
+        assert dense[apart].max() <= 20 * share and dense[~apart].max() == 1.0
+    # Classes that are all the same, or not known, say nothing.
+    same = supervised(graph, np.zeros(60, int), 0.5).toarray()
+    assert_allclose(supervised(graph, np.full(60, -1), 1.0).toarray(), same, atol=1e-12)
+    assert ((same > 0) == (graph.toarray() > 0)).all()
+
+
+def test_classes_part_what_the_rows_do_not():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 4)), np.repeat(["a", "b"], 100)
+
+    def apart(**fitted):
+        graph = NeighborGraph(max_iter=100, target_weight=fitted.pop("target_weight"))
+        model = VAETransformer(2, penalty=graph, max_iter=2, random_state=0).fit(X, **fitted)
+        codes = model.transform(X)
+        return KNeighborsClassifier(5).fit(codes, y).score(codes, y)
+
+    assert apart(target_weight=0.9, y=y) > 0.9
+    assert apart(target_weight=0.0, y=y) < 0.8, "negative control"
+    assert apart(target_weight=0.9) < 0.8, "negative control"
+    some = y.astype(object)
+    some[::2] = None
+    assert apart(target_weight=0.9, y=some) > 0.6
+
+
+def test_numbers_are_no_classes():
+    rng = np.random.default_rng(0)
+    vae = VAETransformer(2, penalty=NeighborGraph(target_weight=0.5), max_iter=1)
+    with pytest.raises(ValueError, match="expects y to hold classes.*got continuous"):
+        vae.fit(rng.normal(size=(40, 3)), rng.normal(size=40))
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        vae.fit(rng.normal(size=(40, 3)), np.arange(39) % 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from .._component import Component
@@ -31,8 +32,10 @@ class Penalty(Component):
     keeps_metric = False
     # Whether ``place`` says where codes lie.
     places = False
+    # Whether ``prepare`` looks at the classes of rows, where ``fit`` is given them.
+    takes_classes = False
 
-    def prepare(self, rows, noise: Noise) -> Tensor | None:
+    def prepare(self, rows, noise: Noise, classes: np.ndarray | None = None) -> Tensor | None:
         """Look at the table before training; give the codes of its rows if they are known.
 
         Parameters
@@ -41,6 +44,8 @@ class Penalty(Component):
             The resident table.
         noise : Noise
             One generator per member.
+        classes : ndarray of int (n,) or None
+            Those of the rows, -1 where unknown; only if ``takes_classes``.
 
         Returns
         -------

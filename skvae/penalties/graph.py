@@ -11,6 +11,8 @@ LEAST_WIDTH = 1e-3
 # Columns share a unit if so many of them have at least this share of the widest range.
 SHARE_OF_COLUMNS = 0.5
 SHARE_OF_RANGE = 0.5
+# How far rows of other classes, and of unknown ones, are from one another, as in UMAP.
+FAR, UNKNOWN = 2.5, 1.0
 
 
 def column_factors(values: np.ndarray, log_unit: np.ndarray) -> np.ndarray:
@@ -104,3 +106,38 @@ def neighbor_graph(index: np.ndarray, distances: np.ndarray) -> csr_matrix:
     graph = csr_matrix(both)
     graph.sort_indices()
     return graph
+
+
+def supervised(graph: csr_matrix, classes: np.ndarray, target_weight: float) -> csr_matrix:
+    """The graph with edges between rows of different classes weakened.
+
+    Parameters
+    ----------
+    graph : csr_matrix (n, n)
+        Symmetric.
+    classes : ndarray of int (n,)
+        -1 where the class is not known.
+    target_weight : float
+        From 0, where classes weaken edges between them to a twelfth, to 1, where they cut them.
+
+    Returns
+    -------
+    graph : csr_matrix (n, n)
+        Symmetric; the strongest edge of each row is 1 before both ends are joined.
+
+    References
+    ----------
+    McInnes, Healy and Melville, UMAP, 2018.
+    """
+    edges = graph.tocoo()
+    here, there = classes[edges.row], classes[edges.col]
+    unknown = (here < 0) | (there < 0)
+    far = np.exp(-FAR / (1.0 - target_weight)) if target_weight < 1.0 else 0.0
+    kept = np.where(unknown, np.exp(-UNKNOWN), np.where(here == there, 1.0, far))
+    weakened = csr_matrix((edges.data * kept, (edges.row, edges.col)), graph.shape)
+    largest = weakened.max(1).toarray().ravel()
+    one_way = csr_matrix(weakened.multiply(1.0 / np.maximum(largest, 1e-12)[:, None]))
+    joined = csr_matrix(one_way + one_way.T - one_way.multiply(one_way.T))
+    joined.eliminate_zeros()
+    joined.sort_indices()
+    return joined

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from .._pass import Pass
 from ..noise import Noise
 from ._base import Penalty
 from .cells import CellEncoder
-from .graph import column_factors, neighbor_graph
+from .graph import column_factors, neighbor_graph, supervised
 from .layout import START_NOISE, Layout, n_shifts, spectral_start
 from .placement import KeptNeighbors, one_pool
 
@@ -45,6 +45,10 @@ class NeighborGraph(Penalty):
     keep_neighbors : bool, default=True
         Whether the fitted model keeps the rows, to place new ones among them.  Without, a
         network learns where rows go: it is fast, holds no rows, and is a little less exact.
+    target_weight : float, default=0.0
+        How much the classes ``y`` of ``fit`` set rows of different ones apart, from 0, where
+        they are not looked at, to 1, where no edge is left between them.  -1 and missing ones
+        are rows without a class.
 
     Attributes
     ----------
@@ -72,13 +76,15 @@ class NeighborGraph(Penalty):
         "n_neighbors": [Interval(Integral, 2, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "keep_neighbors": ["boolean"],
+        "target_weight": [Interval(Real, 0, 1, closed="both")],
     }
     needs_whole_table = keeps_metric = True
     # A decoder of codes that do not move bears large steps, and is soon trained.
     n_steps, step_factor = 900, 3.0
 
-    def __init__(self, n_neighbors=15, max_iter=500, keep_neighbors=True):
+    def __init__(self, n_neighbors=15, max_iter=500, keep_neighbors=True, target_weight=0.0):
         super().__init__()
+        self.target_weight = target_weight
         self.n_neighbors = n_neighbors
         self.max_iter = max_iter
         self.keep_neighbors = keep_neighbors
@@ -100,11 +106,16 @@ class NeighborGraph(Penalty):
         """Whether the rows have been laid out."""
         return "placement" in self._modules
 
+    @property
+    def takes_classes(self) -> bool:  # type: ignore[override]
+        """Whether ``prepare`` looks at the classes of rows."""
+        return self.target_weight > 0
+
     def forward(self, step: Pass, noise: Noise) -> Tensor:
         """Nothing: the layout is the minimum of what neighbours cost, and codes stay there."""
         return torch.zeros_like(step.mean_log_likelihood)
 
-    def prepare(self, rows, noise: Noise) -> Tensor:
+    def prepare(self, rows, noise: Noise, classes: np.ndarray | None = None) -> Tensor:
         """Lay the rows out; give their codes, ``(members, n, n_components)``."""
         n = len(rows.values)
         if n < 3:
@@ -115,7 +126,10 @@ class NeighborGraph(Penalty):
         k = min(self.n_neighbors, n - 1)
         with one_pool():
             distances, index = NearestNeighbors(n_neighbors=k).fit(inputs).kneighbors()
-        layout = self._layout(neighbor_graph(index, distances), noise)
+        graph = neighbor_graph(index, distances)
+        if classes is not None:
+            graph = supervised(graph, classes, self.target_weight)
+        layout = self._layout(graph, noise)
         unit = torch.as_tensor(factors).to(layout)
         self.register_buffer("factors", unit.expand(noise.n_members, -1))
         placement = KeptNeighbors(k) if self.keep_neighbors else CellEncoder()
