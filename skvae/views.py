@@ -14,6 +14,8 @@ from .noise import Noise
 
 # Where no continuous column tells a noise: single flags, categories and counts say little.
 START_LEVEL = 0.5
+# Of many counts that share a size each says less still (benchmarks/_representation_counts.py).
+SIZED_LEVEL = 1.0
 
 
 class View(Component):
@@ -42,7 +44,8 @@ class Denoising(View):
         Standard deviation of the noise, in standard deviations of a column.  ``"auto"``: what
         the linear model at which training starts leaves unexplained.  A row with so much added
         is as likely to have come from the same code, so that it should be given the same.
-        Tables without continuous columns get 0.5.
+        Tables without continuous columns get 0.5, and 1 if they are of counts in rows of
+        different size.
 
     Examples
     --------
@@ -65,7 +68,9 @@ class Denoising(View):
 
     def build(self, shapes: Shapes, noise: Noise) -> Denoising:
         """Create the level of each member, which ``start`` may change."""
-        level = START_LEVEL if self.scale == "auto" else self.scale
+        level = self.scale
+        if level == "auto":
+            level = START_LEVEL if shapes.row_size is None else SIZED_LEVEL
         shape = noise.n_members, 1, 1, 1
         self.register_buffer("level", torch.full(shape, float(level), device=noise.device))
         return self
