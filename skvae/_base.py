@@ -36,8 +36,8 @@ from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
 
-# Weight of the KL term at which codes tell most of a row; what it costs the bound, calibration
-# gives back (benchmarks/results/representation.md).
+# Weight of the KL term at which codes tell most of a row; what it costs the bound, the
+# second part of training gives back (benchmarks/results/representation.md).
 BETA = 0.2
 
 AXES: dict[str, dict[str, Any]] = {

@@ -305,7 +305,7 @@ class FittingMixin:
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, 512))
-        max_iter, penalty = self.max_iter, getattr(self.vae_, "penalty", None)
+        max_iter, penalty = self.max_iter, self.vae_.penalty
         if penalty is not None and penalty.n_steps is not None:
             max_iter = min(max_iter, math.ceil(penalty.n_steps * batch_size / n_rows))
         factor = 1.0 if penalty is None else penalty.step_factor

@@ -30,7 +30,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         interquartile ranges below the lower quartile of the scores of the rows held out.
     objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
-        whose price in the bound the calibration gives back.
+        whose price in the bound the second part of training gives back; and ``ELBO()`` for
+        tables of counts and flags alone, whose codes are informative as they are.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"

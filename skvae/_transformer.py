@@ -32,8 +32,8 @@ class VAETransformer(
         rows held out is as good as that of any, at the price of four or five fits.
     objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
-        whose price in the bound the calibration gives back; and ``ELBO()`` for tables of
-        counts and flags alone, whose codes are informative as they are.
+        whose price in the bound the second part of training gives back; and ``ELBO()`` for
+        tables of counts and flags alone, whose codes are informative as they are.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
@@ -139,8 +139,9 @@ class VAETransformer(
     best_member_ : int
         Member with the best held-out bound, which gives the codes.
     explained_ : ndarray of shape (n_components,)
-        Nats that each latent carries about a row, in descending order; NaN where the posterior
-        has no density.
+        Nats that each latent carries about a row, in descending order (but for
+        ``penalty="neighbors"``, whose axes stay as they are); NaN where the posterior has no
+        density.
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the scaled row that changes with each latent: the total effect of Sobol
         (1993) on the expected cells.  Continuous columns are scaled as in training, by their
@@ -384,14 +385,12 @@ class VAETransformer(
 
     def _find_axes(self, job) -> None:
         penalty = self.vae_.penalty
-        if penalty is not None and penalty.keeps_metric:
-            self._axes = CodeAxes.plain(self.vae_.n_latents)
-            return
+        keeps = penalty is not None and penalty.keeps_metric
         vae, best = self._coder(), self.best_member_
         index = job.train_index[best : best + 1, :MAX_ROWS]
         nats = self.diagnostics_.get("kl_per_latent")
         with self._arithmetic():
-            self._axes = CodeAxes.of(vae, job.rows.take(index), nats, self.whiten)
+            self._axes = CodeAxes.of(vae, job.rows.take(index), nats, self.whiten, keeps)
 
     @property
     def _n_features_out(self):

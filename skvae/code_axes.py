@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import distributions as D
 from ._pass import Batch
 from .sensitivity import expected
 
@@ -48,13 +47,9 @@ class CodeAxes:
     variance: np.ndarray
 
     @classmethod
-    def plain(cls, n_components: int) -> CodeAxes:
-        """Those of the prior itself."""
-        ones = np.ones(n_components)
-        return cls(np.arange(n_components), ones, ones)
-
-    @classmethod
-    def of(cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool) -> CodeAxes:
+    def of(
+        cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool, as_they_are: bool = False
+    ) -> CodeAxes:
         """Axes of a trained model of one member, by rows that are typical.
 
         Parameters
@@ -69,8 +64,12 @@ class CodeAxes:
             Whether the unit stays that of the prior.  Else the variance of a code is the
             variance of the scaled row that changes with it, as that of a principal component
             is, and distances between codes are those between rows.
+        as_they_are : bool, default=False
+            Whether axes stay those of the model, as distances between its codes have a meaning.
         """
         codes, variance = _codes_and_variances(vae, batch)
+        if as_they_are:
+            return cls(np.arange(len(variance)), np.ones(len(variance)), variance)
         spread = codes.std(0)
         unit = np.sqrt(variance / np.maximum(spread**2, 1e-12))
         unit = np.maximum(unit, SMALLEST_UNIT * max(unit.max(), 1e-12))
@@ -131,10 +130,9 @@ def _scaled(vae, batch: Batch, codes: torch.Tensor) -> torch.Tensor:
     more, they are divided by as much.
     """
     cells = vae.decode(codes)
-    parts = cells.parts if isinstance(cells, D.Blocks) else [cells]
     likelihood, found = vae.likelihood, []
     columns = batch.values.double().split(likelihood.widths, -1)
-    for kind, part, values in zip(likelihood.kinds, parts, columns):
+    for kind, part, values in zip(likelihood.kinds, cells.parts, columns):
         mean = expected(part).double()
         if kind == "count":
             spread = (2.0 * values.clamp_min(0.0).sqrt()).std(2, correction=0, keepdim=True)

@@ -45,7 +45,7 @@ def log_expectation(
     >>> log_expectation(coin, lambda x, columns: torch.log(1.0 + x), Noise([0]), 1).exp()
     tensor([[[[1.5000]]]])
     """
-    parts = cells.parts if isinstance(cells, D.Blocks) else [cells]
+    parts = cells.parts
     widths = cells.widths if isinstance(cells, D.Blocks) else [None]
     results, start = [], 0
     for part, width in zip(parts, widths):

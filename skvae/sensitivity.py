@@ -64,13 +64,12 @@ class Decoder:
     def expected(self, codes: np.ndarray) -> list[np.ndarray]:
         """Expected cells of each block of columns, as `expected` gives them."""
         cells = self.cells(codes)
-        parts = cells.parts if isinstance(cells, D.Blocks) else [cells]
-        return [expected(part)[0, 0].numpy() for part in parts]
+        return [expected(part)[0, 0].numpy() for part in cells.parts]
 
     def spread(self, codes: np.ndarray) -> np.ndarray:
         """Standard deviation of the cells of the first block, ``(rows, columns)``."""
         cells = self.cells(codes)
-        first = cells.parts[0] if isinstance(cells, D.Blocks) else cells
+        first = cells.parts[0]
         return spread(first).expand(expected(first).shape)[0, 0].numpy()
 
     def derivatives(self, codes: np.ndarray) -> Iterator[list[np.ndarray]]:

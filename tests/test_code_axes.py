@@ -117,3 +117,10 @@ def test_axes_survive_a_stream_of_batches():
     vae.partial_fit(X)
     assert vae._axes is axes
     assert clone(vae).get_params() == vae.get_params()
+
+
+def test_axes_of_a_map_stay_and_say_what_they_explain():
+    X = load_digits().data[:200]
+    vae = VAETransformer(2, penalty="neighbors", max_iter=5, random_state=0).fit(X)
+    assert_array_equal(vae.transform(X), vae._infer(X)[0])
+    assert np.all(vae.explained_variance_ > 0) and not np.allclose(vae.explained_variance_, 1.0)

@@ -25,6 +25,11 @@ class Distribution(_TorchDistribution):
         """The single best value: the mean, or the mode of a discrete distribution."""
         return self.mean
 
+    @property
+    def parts(self) -> list[Distribution]:
+        """The distributions of the blocks of columns, which this one alone covers."""
+        return [self]
+
     def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """Sum of ``log_prob`` over the observed cells of each row."""
         log_prob = self.log_prob(value)

@@ -141,8 +141,13 @@ class Blocks(Distribution):
     """Blocks of columns, each with its own distribution, behind one ``log_prob``."""
 
     def __init__(self, parts: list[Distribution], widths: list[int]):
-        self.parts = parts
+        self._parts = parts
         self.widths = widths
+
+    @property
+    def parts(self) -> list[Distribution]:
+        """The distributions of the blocks, in the order of the columns."""
+        return self._parts
 
     @property
     def point(self) -> Tensor:
