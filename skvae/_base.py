@@ -251,19 +251,30 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 f"least 1, got {n_draws!r}."
             )
         check_is_fitted(self)
+        self._check_density()
+        return self._score(X, int(n_draws))
+
+    def _check_density(self) -> None:
         if not self.vae_.posterior.has_density:
             raise ValueError(
                 f"score_samples needs a density over codes, and the posterior of this "
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
                 "posterior='normal', or judge rows by reconstruct."
             )
-        return self._score(X, int(n_draws))
 
     def _score(self, X, n_draws: int, noise: Noise | None = None) -> np.ndarray:
         """Scores in the original units; with ``noise``, each row has draws of its own."""
-        n_rows, parts = self._parts(X)
         with self._arithmetic():
             score = inference.log_marginal(self.vae_, n_draws, self._device(), noise)
+        return self._in_units(X, score)
+
+    def _bound(self, X, n_draws: int) -> np.ndarray:
+        """Lower bounds on the scores, likewise."""
+        return self._in_units(X, inference.bound(self.vae_, n_draws, self._device()))
+
+    def _in_units(self, X, score) -> np.ndarray:
+        """What ``score`` gives of an encoded table, averaged over members, in original units."""
+        n_rows, parts = self._parts(X)
         # So rounded, they sum to the same bits in any order, with a mask or without.
         log_unit = np.rint(self.codec_.log_scale_ * 2.0**30) / 2.0**30
         scores = np.empty(n_rows)

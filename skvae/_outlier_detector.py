@@ -5,12 +5,17 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
-from sklearn.base import OutlierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.base import OutlierMixin, _fit_context, clone
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._base import BaseVAE
 from ._sklearn_compat import with_callbacks
+from .scores import SCORES, Score
 
 
 class VAEOutlierDetector(OutlierMixin, BaseVAE):
@@ -28,6 +33,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         Share of the training rows to call outliers, which sets ``offset_``.  New rows score
         lower than those of the training, so more of them are flagged.  ``"auto"`` puts it 1.5
         interquartile ranges below the lower quartile of the scores of the rows held out.
+    score_function : {"likelihood", "elbo"} or Score, default="likelihood"
+        How normal a row is found to be.
     objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
@@ -116,6 +123,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
 
     Attributes
     ----------
+    score_ : Score
+        The fitted score function.
     offset_ : float
         Threshold in nats: ``decision_function`` is ``score_samples`` minus this.
     codec_ : TableCodec
@@ -162,6 +171,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
     _parameter_constraints: dict = {
         **BaseVAE._parameter_constraints,
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "score_function": [StrOptions(set(SCORES)), Score],
     }
 
     def __init__(
@@ -169,6 +179,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         n_components=8,
         *,
         contamination="auto",
+        score_function="likelihood",
         objective="auto",
         posterior="normal",
         prior="aggregate",
@@ -240,6 +251,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             verbose=verbose,
         )
         self.contamination = contamination
+        self.score_function = score_function
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -270,6 +282,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             If ``n_components="auto"`` finds no rows held out, or no density over codes.
         """
         held_out = self._fit_rows(X, sample_weight, resume=self.warm_start)
+        self.score_ = self._resolve_score().fit(self, X, held_out)
         scores = self.score_samples(X)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         if self.contamination == "auto":
@@ -280,6 +293,30 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         else:
             self.offset_ = float(_quantile(scores, self.contamination, weights))
         return self
+
+    def _resolve_score(self) -> Score:
+        value = self.score_function
+        score = SCORES[value]() if isinstance(value, str) else clone(value)
+        validate_parameter_constraints(
+            score._parameter_constraints, score.get_params(deep=False), type(score).__name__
+        )
+        return score
+
+    def score_samples(self, X):
+        """How normal each row is, by ``score_function``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows; missing cells are passed over.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Nats; higher is more normal.  A row's score depends on that row alone.
+        """
+        check_is_fitted(self)
+        return self.score_.rows(self, X)
 
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.

@@ -16,7 +16,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
-from ._pass import Batch
+from ._pass import Batch, Pass
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
 from .vae import VAE
@@ -112,25 +112,33 @@ def encode(vae: VAE, inputs: np.ndarray, device) -> tuple[np.ndarray, np.ndarray
     return loc, scale
 
 
-def decode(vae: VAE, z: np.ndarray, device) -> np.ndarray:
-    """Best value of each cell given codes, by the first member, ``(rows, columns)``."""
+def decode(vae: VAE, z: np.ndarray, device, conditions: np.ndarray | None = None) -> np.ndarray:
+    """Best value of each cell given codes, by the first member, ``(rows, columns)``.
 
-    def point(codes: Tensor) -> tuple[Tensor, ...]:
-        return (vae.decode(codes).point[0, 0],)
+    ``conditions (rows, n_conditions)`` are those of the rows, where the model has some.
+    """
+
+    def point(codes: Tensor, given: Tensor | None) -> tuple[Tensor, ...]:
+        return (vae.decode(codes, given).point[0, 0],)
 
     codes = np.clip(z, -LARGEST_CODE, LARGEST_CODE).astype(np.float32)
     width = vae.likelihood.n_parameters
-    (values,) = in_chunks(point, [codes], device, chunk_rows(width=width))
+    (values,) = in_chunks(point, [codes, conditions], device, chunk_rows(width=width))
     return values
 
 
 @torch.no_grad()
-def sample(vae: VAE, n_rows: int, noise: Noise) -> np.ndarray:
+def sample(
+    vae: VAE, n_rows: int, noise: Noise, conditions: np.ndarray | None = None
+) -> np.ndarray:
     """Draw codes from the prior and cells from the likelihood, ``(rows, columns)``."""
-    parts = []
+    parts, given = [], None
     for start in range(0, n_rows, 64 * CHUNK_ROWS):
-        z = vae.prior().sample(noise, min(n_rows - start, 64 * CHUNK_ROWS))
-        parts.append(vae.decode(z).sample(noise)[0, 0].cpu().numpy())
+        stop = min(start + 64 * CHUNK_ROWS, n_rows)
+        if conditions is not None:
+            given = torch.as_tensor(conditions[start:stop], device=noise.device)[None, None]
+        z = vae.prior().sample(noise, stop - start)
+        parts.append(vae.decode(z, given).sample(noise)[0, 0].cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -158,19 +166,39 @@ def log_marginal(
     return score
 
 
+def bound(vae: VAE, n_draws: int, device) -> Callable[..., np.ndarray]:
+    """The evidence lower bound, likewise, by fixed draws and the closed form of the KL term."""
+
+    def of_pass(step: Pass) -> Tensor:
+        return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
+
+    return partial(
+        _by_pass, of_pass, vae, FixedDraws(n_draws, vae.n_latents, device), n_draws, device
+    )
+
+
 def _log_marginal(
     vae: VAE, draws: FixedDraws | Noise, n_draws: int, device, encoded
 ) -> np.ndarray:
+    def of_pass(step: Pass) -> Tensor:
+        return torch.logsumexp(step.log_weight(), 1) - math.log(n_draws)
+
+    return _by_pass(of_pass, vae, draws, n_draws, device, encoded)
+
+
+def _by_pass(
+    of_pass: Callable[[Pass], Tensor], vae: VAE, draws: FixedDraws | Noise, n_draws: int, device,
+    encoded,
+) -> np.ndarray:  # fmt: skip
     shared = encoded.inputs is encoded.values
 
-    def bound(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
+    def rows(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
         batch = Batch(values if inputs is None else inputs, values, mask, None)
-        log_weight = vae(_for_members(batch, vae.n_members), draws, n_draws).log_weight()
-        return ((torch.logsumexp(log_weight, 1) - math.log(n_draws)).T,)
+        return (of_pass(vae(_for_members(batch, vae.n_members), draws, n_draws)).T,)
 
     arrays = [encoded.values, encoded.mask, None if shared else encoded.inputs]
     width = vae.likelihood.n_parameters
-    (scores,) = in_chunks(bound, arrays, device, chunk_rows(n_draws, width))
+    (scores,) = in_chunks(rows, arrays, device, chunk_rows(n_draws, width))
     return scores
 
 

@@ -199,10 +199,16 @@ def test_estimators_know_only_the_base(name):
         "code_axes",
         "exceptions",
         "imputation",
+        "scores",
         "synthesis",
         "table",
     }
     assert parts_imported(name) <= known
+
+
+@pytest.mark.parametrize("name", cases("scores"))
+def test_scores_know_estimators_by_their_methods(name):
+    assert not parts_imported(name) & (ESTIMATORS | {"", "_base", "plotting", "metrics"})
 
 
 def test_only_the_base_sees_the_axes_together():

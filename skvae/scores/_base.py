@@ -1,0 +1,55 @@
+"""The base of the scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+
+class Score(BaseEstimator):
+    """Base of the scores: higher is more normal, and a row's score depends on that row alone.
+
+    A score is fitted after the model of its detector, to the same rows, and may keep what it
+    needs of them.
+    """
+
+    # As in scikit-learn: name to allowed values, checked when a detector is fitted.
+    _parameter_constraints: dict = {}
+
+    def fit(self, model: Any, X, held_out: np.ndarray) -> Score:
+        """Look at the training rows, the model being fitted.
+
+        Parameters
+        ----------
+        model : VAEOutlierDetector
+            Fitted but for its threshold.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            The training rows.
+        held_out : ndarray of int
+            Places of the rows that the model was judged by, or of all rows where none were.
+
+        Returns
+        -------
+        self : Score
+            The fitted score.
+        """
+        return self
+
+    def rows(self, model: Any, X) -> np.ndarray:
+        """Score of each row.
+
+        Parameters
+        ----------
+        model : VAEOutlierDetector
+            That of ``fit``.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats; higher is more normal.
+        """
+        raise NotImplementedError
