@@ -211,6 +211,12 @@ def test_scores_know_estimators_by_their_methods(name):
     assert not parts_imported(name) & (ESTIMATORS | {"", "_base", "plotting", "metrics"})
 
 
+@pytest.mark.parametrize("name", cases("pyod"))
+def test_other_conventions_wrap_an_estimator(name):
+    assert "pyod" not in roots_imported(name)
+    assert parts_imported(name) <= ESTIMATORS
+
+
 def test_only_the_base_sees_the_axes_together():
     if "skvae._base" not in FILES:
         pytest.skip("no _base yet")
