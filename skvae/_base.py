@@ -251,10 +251,10 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 f"least 1, got {n_draws!r}."
             )
         check_is_fitted(self)
-        self._check_density()
+        self._check_has_scores()
         return self._score(X, int(n_draws))
 
-    def _check_density(self) -> None:
+    def _check_has_scores(self) -> None:
         if not self.vae_.posterior.has_density:
             raise ValueError(
                 f"score_samples needs a density over codes, and the posterior of this "

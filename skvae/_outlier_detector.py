@@ -302,7 +302,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         )
         return score
 
-    def score_samples(self, X):
+    def score_samples(self, X):  # type: ignore[override]
         """How normal each row is, by ``score_function``.
 
         Parameters

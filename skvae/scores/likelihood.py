@@ -30,7 +30,7 @@ class LikelihoodScore(Score):
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Log p(x) of each row."""
-        model._check_density()
+        model._check_has_scores()
         return model._score(X, model.n_draws)
 
 
@@ -54,5 +54,5 @@ class BoundScore(Score):
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Bound of each row."""
-        model._check_density()
+        model._check_has_scores()
         return model._bound(X, model.n_draws)
