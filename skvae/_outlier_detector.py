@@ -35,7 +35,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         interquartile ranges below the lower quartile of the scores of the rows held out.
     score_function : {"likelihood", "elbo"} or Score, default="likelihood"
         How normal a row is found to be.
-    objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
+    objective : {"auto", "elbo", "iwae", "dreg", "renyi"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
         tables of counts and flags alone, whose codes are informative as they are.

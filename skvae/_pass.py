@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -57,6 +57,12 @@ class Pass:
     z : Tensor (members, draws, rows, n_components)
     weights : Tensor (members, rows) or None
         Weights of the rows, mean 1 over the table.
+    seen : Tensor (members, draws, rows, n_components) or None
+        The codes that the decoder saw: ``z`` by a view of its own.
+    batch : Batch or None
+        The rows, for penalties that look at cells.
+    model : VAE or None
+        What the rows passed through, for penalties that decode codes of their own.
     """
 
     log_likelihood: Tensor
@@ -66,9 +72,17 @@ class Pass:
     likelihood: Distribution
     z: Tensor
     weights: Tensor | None
+    seen: Tensor | None = None
+    batch: Batch | None = None
+    model: Any = None
 
     def log_weight(self) -> Tensor:
         """Log p(x, z) - log q(z|x), per draw: ``(members, draws, rows)``."""
+        return self._log_weight
+
+    # Kept, as what it is made of may lie in buffers that a backward pass writes over.
+    @cached_property
+    def _log_weight(self) -> Tensor:
         log_p = self.prior.log_prob(self.z)
         log_q = self.posterior.log_prob(self.z).sum(-1)
         log_p = log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p

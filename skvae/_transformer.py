@@ -30,7 +30,7 @@ class VAETransformer(
     n_components : int or "auto", default=8
         Number of latents.  ``"auto"`` fits several and keeps the smallest whose bound on the
         rows held out is as good as that of any, at the price of four or five fits.
-    objective : {"auto", "elbo", "iwae"} or Objective, default="auto"
+    objective : {"auto", "elbo", "iwae", "dreg", "renyi"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
         tables of counts and flags alone, whose codes are informative as they are.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from ._component import Component
 from ._pass import Pass
+
+# Orders nearer to 1 than this are 1.
+SMALLEST_POWER = 1e-4
 
 
 class Objective(Component):
@@ -224,4 +228,106 @@ class IWAE(Objective):
         return torch.logsumexp(step.log_weight(), 1) - math.log(step.z.shape[1])
 
 
-OBJECTIVES = {"elbo": ELBO, "iwae": IWAE}
+class DReG(IWAE):
+    """Importance-weighted bound with doubly reparameterised gradients.
+
+    The bound, and its gradient for the decoder and the prior, are those of ``IWAE``.  The
+    gradient for the encoder has the same mean and less noise, which counts where draws are
+    many: that of ``IWAE`` drowns in noise as they grow.  With one draw it is the gradient that
+    vanishes where q(z|x) is the exact posterior.
+
+    Parameters
+    ----------
+    n_draws : int, default=5
+        Draws from the posterior per row.
+
+    Examples
+    --------
+    >>> from skvae.objectives import DReG
+    >>> DReG(n_draws=20)
+    DReG(n_draws=20)
+
+    References
+    ----------
+    Tucker, Lawson, Gu and Maddison, Doubly Reparameterized Gradient Estimators for Monte Carlo
+    Objectives, 2019; Roeder, Wu and Duvenaud, Sticking the Landing, 2017.
+    """
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Give minus the bound, with the gradient of weighted log weights."""
+        log_weight = step.log_weight().detach()
+        share = torch.softmax(log_weight, 1)
+        bound = torch.logsumexp(log_weight, 1) - math.log(share.shape[1])
+        slope = (share * self._reparameterised(step, share)).sum(1)
+        return -step.row_mean(bound + (slope - slope.detach()))
+
+    def _reparameterised(self, step: Pass, share: Tensor) -> Tensor:
+        """Log weights through whose codes the gradient flows by ``share``, once more."""
+        z = step.z.view_as(step.z)
+        for codes in (step.seen, z):
+            if codes.requires_grad:
+                codes.register_hook(lambda gradient: gradient * share.unsqueeze(-1))
+        return replace(step, posterior=step.posterior.detached(), z=z).log_weight()
+
+
+class Renyi(Objective):
+    """Renyi's bound of order alpha, from the evidence lower bound to log p(x) and beyond.
+
+    Parameters
+    ----------
+    alpha : float, default=0.5
+        1 is the evidence lower bound and 0 the importance-weighted bound.  Negative orders
+        weigh the best draws more still, and may exceed log p(x); what is then reported is
+        the importance-weighted bound.
+    n_draws : int, default=5
+        Draws from the posterior per row.
+
+    Examples
+    --------
+    >>> from skvae.objectives import Renyi
+    >>> Renyi(alpha=0.0, n_draws=20)
+    Renyi(alpha=0.0, n_draws=20)
+
+    References
+    ----------
+    Li and Turner, Renyi Divergence Variational Inference, 2016.
+    """
+
+    _parameter_constraints = {
+        "alpha": [Interval(Real, None, None, closed="neither")],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, alpha=0.5, n_draws=5):
+        super().__init__()
+        self.alpha = alpha
+        self.n_draws = n_draws
+
+    def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
+        """Give minus the bound of order alpha."""
+        return -step.row_mean(_of_order(self.alpha, step.log_weight()))
+
+    def honest(self) -> Objective:
+        """The bound itself, or that of order 0 where it may exceed log p(x)."""
+        return Renyi(max(self.alpha, 0.0), self.n_draws)
+
+    def mean_bound(self, step: Pass) -> Tensor:
+        """Weighted mean of the bound over rows."""
+        return step.row_mean(self.bound(step))
+
+    def bound(self, step: Pass) -> Tensor:
+        """The bound of order alpha, at least 0, per row."""
+        return _of_order(max(self.alpha, 0.0), step.log_weight())
+
+
+def _of_order(alpha: float, log_weight: Tensor) -> Tensor:
+    """Log of the mean of order ``1 - alpha`` of weights over draws, ``(members, rows)``."""
+    power = 1.0 - alpha
+    # Below this the logarithm of a mean of powers near 1 has no digits left.
+    if abs(power) < SMALLEST_POWER:
+        return log_weight.mean(1)
+    log_mean = torch.logsumexp(power * log_weight, 1) - math.log(log_weight.shape[1])
+    return log_mean / power
+
+
+OBJECTIVES = {"elbo": ELBO, "iwae": IWAE, "dreg": DReG, "renyi": Renyi}

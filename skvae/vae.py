@@ -106,7 +106,9 @@ class VAE(Component):
             inputs = self.view(inputs, noise, self.n_inputs)
         posterior, prior = self.infer(inputs, network, batch.codes), self.prior()
         z = posterior.rsample(noise, n_draws)
-        likelihood = self.decode(z, network)
+        # By a view of their own, what the cells say of the codes is told from all else.
+        seen = z.view_as(z)
+        likelihood = self.decode(seen, network)
         log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)
         # Scores are of the observed cells; in training the mask itself is data.
         if self.training and self.missingness is not None and batch.mask is not None:
@@ -120,4 +122,5 @@ class VAE(Component):
             likelihood=likelihood,
             z=z,
             weights=batch.weights,
+            seen=seen,
         )

@@ -33,7 +33,7 @@ from skvae.likelihoods import (
 from skvae.missingness import SelfMasking
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
-from skvae.objectives import ELBO, IWAE
+from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import NeighborGraph
 from skvae.posteriors import Deterministic, DiagonalNormal
 from skvae.priors import Aggregate, GaussianMixture, StandardNormal
@@ -96,6 +96,9 @@ OBJECTIVES = {
     "capacity": ELBO(beta=10.0, capacity=3.0),
     "iwae": IWAE(),
     "iwae-2": IWAE(n_draws=2),
+    "dreg": DReG(n_draws=3),
+    "renyi": Renyi(n_draws=3),
+    "renyi-negative": Renyi(alpha=-1.0, n_draws=2),
 }
 NETWORKS = {
     "linear": MLP(hidden_layer_sizes=()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution as _TorchDistribution
@@ -41,6 +43,14 @@ class Distribution(_TorchDistribution):
         It differs where cells share more than the code.
         """
         return self
+
+    def detached(self) -> Distribution:
+        """The same distribution with parameters that no gradient flows to."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                vars(twin)[name] = value.detach()
+        return twin
 
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, n_draws, rows, columns)``, differentiably."""
