@@ -32,6 +32,7 @@ from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
 from .table import SPARSE, check_table
+from .table.conditioned import Given
 from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
@@ -72,6 +73,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "view": [StrOptions(set(VIEWS)), View, None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "penalty": [StrOptions(set(PENALTIES)), Penalty, None],
+        "condition": [str, Integral, "array-like", None],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"linear", "random"})],
@@ -111,6 +113,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         view="denoising",
         missingness=None,
         penalty=None,
+        condition=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -147,6 +150,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.view = view
         self.missingness = missingness
         self.penalty = penalty
+        self.condition = condition
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.init = init
@@ -213,13 +217,17 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         parts = [(axis, part) for axis, part in self._components().items()]
         return nested_diagram(self, parts)
 
-    def _build(self, parts: dict[str, Component], noise: Noise) -> None:
+    def _build(self, parts: dict[str, Component], noise: Noise, n_rows: int) -> None:
         for part in parts.values():
             part._validate_params()
         self.objective_ = parts.pop("objective")
         parts["likelihood"] = Columnwise.of(parts["likelihood"])
         codec = self.codec_
-        shapes = Shapes(codec.n_inputs_, self.n_components_, codec.blocks_, codec.row_size_)
+        n_conditions = codec.n_conditions_
+        n_inputs = codec.n_inputs_ + n_conditions
+        shapes = Shapes(
+            n_inputs, self.n_components_, codec.blocks_, codec.row_size_, n_conditions, n_rows
+        )
         # Counts and flags have no noise that could be large at first: their codes tell most of
         # a row on the bound itself, and overfit below it.
         if isinstance(self.objective, str) and self.objective == "auto" and shapes.is_discrete:
@@ -271,6 +279,13 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _bound(self, X, n_draws: int) -> np.ndarray:
         """Lower bounds on the scores, likewise."""
         return self._in_units(X, inference.bound(self.vae_, n_draws, self._device()))
+
+    def _residuals(self, encoded) -> np.ndarray:
+        """What the model leaves of each encoded cell."""
+        blocks = dict(self.codec_.blocks_)
+        n_continuous = len(blocks.get("continuous", ()))
+        with self._arithmetic():
+            return inference.residuals(self.vae_, n_continuous, self._device(), encoded)
 
     def _in_units(self, X, score) -> np.ndarray:
         """What ``score`` gives of an encoded table, averaged over members, in original units."""
@@ -328,26 +343,36 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 loc[rows], scale[rows] = inference.encode(coder, encoded.inputs, device)
         return loc, scale
 
-    def _decode(self, Z: np.ndarray):
+    def _decode(self, Z: np.ndarray, given: Given | None = None):
         """Table of the best rows for codes."""
+        conditions = None if given is None else given.inputs
         with self._arithmetic():
-            return self._table(inference.decode(self._coder(), Z, self._device()))
+            values = inference.decode(self._coder(), Z, self._device(), conditions)
+            return self._table(values, given=given)
 
-    def _draw(self, n_samples: int, random_state):
+    def _draw(self, n_samples: int, random_state, given: Given | None = None):
         """Table of drawn rows."""
+        conditions = None if given is None else given.inputs
         generator = check_random_state(self.random_state if random_state is None else random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
-            return self._table(inference.sample(self._coder(), n_samples, noise), generator)
+            values = inference.sample(self._coder(), n_samples, noise, conditions)
+            return self._table(values, generator, given)
 
-    def _table(self, values: np.ndarray, generator: np.random.RandomState | None = None):
+    def _table(
+        self, values: np.ndarray, generator: np.random.RandomState | None = None,
+        given: Given | None = None,
+    ):  # fmt: skip
         """Table of values; a generator draws among the cells that share one."""
         chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
         container = chosen if chosen in CONTAINERS else None
         uniform = None
         if generator is not None and self.codec_.draws_cells_:
             uniform = generator.random_sample(values.shape)
-        return self.codec_.decode(values, container, uniform)
+        if given is None:
+            return self.codec_.decode(values, container, uniform)
+        values = np.hstack([values, given.values])
+        return given.put_into(self.codec_.decode(values, container, uniform))
 
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""
@@ -365,7 +390,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS.get(likelihood)
         kind = getattr(likelihood, "kind", None)
-        return None if kind not in SPARSE or getattr(self, "column_kinds", None) else kind
+        dense = kind not in SPARSE or getattr(self, "column_kinds", None)
+        return None if dense or getattr(self, "condition", None) is not None else kind
 
     def _device(self) -> torch.device:
         return resolve_device(self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context, clone
@@ -14,11 +14,12 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._base import BaseVAE
+from ._promises import PromisesMixin
 from ._sklearn_compat import with_callbacks
 from .scores import SCORES, Score
 
 
-class VAEOutlierDetector(OutlierMixin, BaseVAE):
+class VAEOutlierDetector(PromisesMixin, OutlierMixin, BaseVAE):
     """Outliers by the likelihood of a variational autoencoder.
 
     A row is an outlier when its log-likelihood, in nats over its observed cells, is below
@@ -35,6 +36,14 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         interquartile ranges below the lower quartile of the scores of the rows held out.
     score_function : {"likelihood", "elbo"} or Score, default="likelihood"
         How normal a row is found to be.
+    novelty : bool or "auto", default="auto"
+        Whether scores by neighbours judge rows as novelties beside training rows that are
+        normal (True), or as members of a table that may hold outliers (False).  ``"auto"``:
+        the training rows as members, all others as novelties.
+    conformal : float in (0, 1), int of at least 2 or None, default=None
+        What ``p_values`` and ``select`` compare with: a share of the rows, kept wholly aside
+        from training, or each fold of so many by a model of the others, which are as many
+        more fits.  None keeps no rows; ``reference=`` of these methods takes others.
     objective : {"auto", "elbo", "iwae", "dreg", "renyi"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
@@ -127,6 +136,10 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         The fitted score function.
     offset_ : float
         Threshold in nats: ``decision_function`` is ``score_samples`` minus this.
+    calibration_scores_ : list of ndarray
+        Scores of the rows kept aside, or of each fold by the model that has not seen it.
+    fold_detectors_ : list of VAEOutlierDetector
+        The model of each fold, if ``conformal`` is a number of them.
     codec_ : TableCodec
         What was learned about the columns.
     vae_ : VAE
@@ -172,6 +185,12 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         **BaseVAE._parameter_constraints,
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "score_function": [StrOptions(set(SCORES)), Score],
+        "novelty": [StrOptions({"auto"}), "boolean"],
+        "conformal": [
+            None,
+            Interval(Real, 0, 1, closed="neither"),
+            Interval(Integral, 2, None, closed="left"),
+        ],
     }
 
     def __init__(
@@ -180,6 +199,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         *,
         contamination="auto",
         score_function="likelihood",
+        novelty="auto",
+        conformal=None,
         objective="auto",
         posterior="normal",
         prior="aggregate",
@@ -252,6 +273,8 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         )
         self.contamination = contamination
         self.score_function = score_function
+        self.novelty = novelty
+        self.conformal = conformal
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -267,7 +290,7 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the rows.  Of those kept aside each counts once, as new rows do.
 
         Returns
         -------
@@ -281,7 +304,14 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
         ValueError
             If ``n_components="auto"`` finds no rows held out, or no density over codes.
         """
-        held_out = self._fit_rows(X, sample_weight, resume=self.warm_start)
+        X, sample_weight, aside = self._keep_aside(X, sample_weight)
+        self._fit_scored(X, sample_weight, self._fit_rows)
+        self._calibrate_scores(X, sample_weight, aside)
+        return self
+
+    def _fit_scored(self, X, sample_weight, fit_rows) -> None:
+        """Train, fit the score function and set the threshold."""
+        held_out = fit_rows(X, sample_weight, resume=self.warm_start)
         self.score_ = self._resolve_score().fit(self, X, held_out)
         scores = self.score_samples(X)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
@@ -292,7 +322,6 @@ class VAEOutlierDetector(OutlierMixin, BaseVAE):
             self.offset_ = float(lower - FENCE * (upper - lower))
         else:
             self.offset_ = float(_quantile(scores, self.contamination, weights))
-        return self
 
     def _resolve_score(self) -> Score:
         value = self.score_function

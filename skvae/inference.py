@@ -137,7 +137,7 @@ def sample(
         stop = min(start + 64 * CHUNK_ROWS, n_rows)
         if conditions is not None:
             given = torch.as_tensor(conditions[start:stop], device=noise.device)[None, None]
-        z = vae.prior().sample(noise, stop - start)
+        z = vae.codes().sample(noise, stop - start)
         parts.append(vae.decode(z, given).sample(noise)[0, 0].cpu().numpy())
     return np.concatenate(parts)
 
@@ -200,6 +200,28 @@ def _by_pass(
     width = vae.likelihood.n_parameters
     (scores,) = in_chunks(rows, arrays, device, chunk_rows(n_draws, width))
     return scores
+
+
+def residuals(vae: VAE, n_continuous: int, device, encoded) -> np.ndarray:
+    """What the model leaves of each cell, averaged over members, ``(rows, columns)``.
+
+    The first ``n_continuous`` columns minus what the decoder puts in their place; of the others
+    the nats that they are unlikely by.  A missing cell leaves 0.
+    """
+    shared = encoded.inputs is encoded.values
+
+    def apart(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
+        batch = Batch(values if inputs is None else inputs, values, mask, None)
+        codes = vae.infer(_for_members(batch, vae.n_members).inputs).mean
+        cells = vae.decode(codes)
+        numbers = (values - cells.point)[..., :n_continuous]
+        surprise = -cells.log_prob(values)[..., n_continuous:]
+        apart = torch.cat([numbers, surprise], -1).mean((0, 1))
+        return (apart if mask is None else apart * mask[0, 0],)
+
+    arrays = [encoded.values, encoded.mask, None if shared else encoded.inputs]
+    (rows,) = in_chunks(apart, arrays, device, chunk_rows(width=vae.likelihood.n_parameters))
+    return rows
 
 
 def _for_members(batch: Batch, n_members: int) -> Batch:

@@ -1,8 +1,14 @@
 """Scores: how normal a fitted model finds a row."""
 
 from ._base import Score
+from .blend import BlendedScore, LocalScore
 from .likelihood import BoundScore, LikelihoodScore
 
-SCORES = {"elbo": BoundScore, "likelihood": LikelihoodScore}
+SCORES = {
+    "auto": BlendedScore,
+    "elbo": BoundScore,
+    "likelihood": LikelihoodScore,
+    "local": LocalScore,
+}
 
-__all__ = ["SCORES", "BoundScore", "LikelihoodScore", "Score"]
+__all__ = ["SCORES", "BlendedScore", "BoundScore", "LikelihoodScore", "LocalScore", "Score"]

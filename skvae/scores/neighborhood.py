@@ -1,0 +1,76 @@
+"""How far a row is from those nearby."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .neighbors import Neighbors
+from .spaces import Described, Space
+
+# Rows whose mean distance to this share of the table is so many robust deviations above the
+# median are no reference for a table that may hold outliers.
+TRIM_SHARE, TRIM_DEVIATIONS, MOST_TRIM_NEIGHBORS = 0.06, 3.0, 200
+# Distances are compared by logarithm; equal rows have some.
+LEAST_DISTANCE = 1e-9
+# Neighbours with which a density is compared.
+RELATIVE_NEIGHBORS = 20
+
+
+class Neighborhood:
+    """Logarithm of the mean distance to the nearest rows of a space, and that of these rows.
+
+    Parameters
+    ----------
+    space : Space
+    n_neighbors : int
+    trimmed : bool
+        Whether rows that are far from all others are left out of the reference.
+    relative : bool
+        Whether the distance is also compared with that of the neighbours themselves.
+
+    References
+    ----------
+    Ramaswamy, Rastogi and Shim, Efficient Algorithms for Mining Outliers from Large Data Sets,
+    2000; Breunig et al., LOF: Identifying Density-Based Local Outliers, 2000.
+    """
+
+    def __init__(self, space: Space, n_neighbors: int, trimmed: bool, relative: bool):
+        self.space = space
+        self.n_neighbors = n_neighbors
+        self.trimmed = trimmed
+        self.relative = relative
+
+    def fit(self, rows: Described) -> Neighborhood:
+        """Learn the space and keep the reference."""
+        self.space.fit(rows)
+        points = self.space(rows)
+        if self.trimmed:
+            points = points[_ordinary(points)]
+        n = RELATIVE_NEIGHBORS if self.relative else self.n_neighbors
+        self.neighbors_ = Neighbors(max(n, self.n_neighbors)).fit(points)
+        if self.relative:
+            self.own_ = _log(self.neighbors_(points)[0].mean(1))
+        return self
+
+    def __call__(self, rows: Described) -> list[np.ndarray]:
+        """Statistics of rows, each higher for odder ones."""
+        distances, places = self.neighbors_(self.space(rows))
+        statistics = [_log(distances[:, : self.n_neighbors].mean(1))]
+        if self.relative:
+            statistics.append(_log(distances.mean(1)) - self.own_[places].mean(1))
+        return statistics
+
+
+def _log(distance: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(distance, LEAST_DISTANCE))
+
+
+def _ordinary(points: np.ndarray) -> np.ndarray:
+    """Places of rows that are not far from all others."""
+    n = int(np.clip(TRIM_SHARE * len(points), 3, MOST_TRIM_NEIGHBORS))
+    if len(points) <= n + 1:
+        return np.arange(len(points))
+    far = _log(Neighbors(n).fit(points)(points)[0].mean(1))
+    median = np.median(far)
+    deviation = 1.4826 * np.median(np.abs(far - median))
+    return np.flatnonzero(far <= median + TRIM_DEVIATIONS * deviation)

@@ -1,0 +1,120 @@
+"""Spaces: in which sense two rows are near each other."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.covariance import LedoitWolf
+
+# Residuals are measured in units of their spread, but not in smaller ones.
+LEAST_SPREAD = 0.05
+# Robust units beyond which a cell is no farther away.
+FARTHEST = 8.0
+NORMAL_IQR = 1.349
+# Rows that are multiplied at once, always so many.
+BLOCK = 256
+
+
+class Described(NamedTuple):
+    """Rows as a fitted model sees them.
+
+    Parameters
+    ----------
+    inputs : ndarray of float64 (rows, n_inputs)
+        Encoded cells, standardised.
+    residuals : ndarray of float64 (rows, n_columns)
+        Cells minus what the model puts in their place, 0 where missing.
+    """
+
+    inputs: np.ndarray
+    residuals: np.ndarray
+
+    def take(self, index: np.ndarray) -> Described:
+        """These rows."""
+        return Described(self.inputs[index], self.residuals[index])
+
+
+class Space:
+    """Base of the spaces: encoded cells as they are."""
+
+    def fit(self, rows: Described) -> Space:
+        """Learn units from the training rows."""
+        return self
+
+    def __call__(self, rows: Described) -> np.ndarray:
+        """Coordinates of rows, ``(rows, dimensions)``."""
+        return rows.inputs
+
+
+class JointSpace(Space):
+    """Encoded cells beside their residuals: rows are near if they are alike and equally odd."""
+
+    def fit(self, rows: Described) -> JointSpace:
+        """Learn the spread of the residuals."""
+        self.spread_ = np.maximum(rows.residuals.std(0), LEAST_SPREAD)
+        return self
+
+    def __call__(self, rows: Described) -> np.ndarray:
+        """Both, side by side."""
+        return np.concatenate([rows.inputs, rows.residuals / self.spread_], 1)
+
+
+class WhitenedSpace(Space):
+    """Robustly scaled cells without their correlations: what breaks one is far away.
+
+    References
+    ----------
+    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices,
+    2004.
+    """
+
+    def fit(self, rows: Described) -> WhitenedSpace:
+        """Learn quartiles, and the shrunk covariance of the cells."""
+        lower, self.median_, upper = np.quantile(rows.inputs, [0.25, 0.5, 0.75], axis=0)
+        unit, spread = (upper - lower) / NORMAL_IQR, rows.inputs.std(0)
+        # Where most cells are equal the quartiles say nothing.
+        unit = np.where(unit > 1e-3 * spread, unit, spread)
+        self.unit_ = np.where(unit > 0, unit, 1.0)
+        found = LedoitWolf(assume_centered=False).fit(self._scaled(rows))
+        variances, axes = np.linalg.eigh(found.covariance_)
+        floor = 1e-6 * max(variances[-1], np.finfo(np.float64).tiny)
+        self.whitening_ = axes / np.sqrt(np.maximum(variances, floor))
+        return self
+
+    def __call__(self, rows: Described) -> np.ndarray:
+        """Whitened cells."""
+        scaled = self._scaled(rows)
+        out = np.empty((len(scaled), self.whitening_.shape[1]))
+        # A product of the whole would round by how many rows there are.
+        block = np.zeros((BLOCK, scaled.shape[1]))
+        for start in range(0, len(scaled), BLOCK):
+            part = scaled[start : start + BLOCK]
+            block[: len(part)] = part
+            out[start : start + BLOCK] = (block @ self.whitening_)[: len(part)]
+        return out
+
+    def _scaled(self, rows: Described) -> np.ndarray:
+        return np.clip((rows.inputs - self.median_) / self.unit_, -FARTHEST, FARTHEST)
+
+
+def row_keys(inputs: np.ndarray) -> np.ndarray:
+    """A number per row that equal rows share, and no others but for one in 2^32."""
+    bits = np.ascontiguousarray(inputs + 0.0, dtype=np.float64).view(np.uint64)
+    most = np.iinfo(np.int64).max
+    factors = np.random.RandomState(0).randint(1, most, size=bits.shape[1]).astype(np.uint64)
+    mixed = (bits ^ (bits >> np.uint64(29))) * (factors | np.uint64(1))
+    return mixed.sum(1, dtype=np.uint64)
+
+
+def describe(model: Any, X) -> Described:
+    """The rows of a table as a fitted detector sees them."""
+    n_rows, parts = model._parts(X)
+    inputs = residuals = np.empty((0, 0))
+    for i, (rows, encoded) in enumerate(parts):
+        apart = model._residuals(encoded)
+        if i == 0:
+            inputs = np.empty((n_rows, encoded.inputs.shape[1]))
+            residuals = np.empty((n_rows, apart.shape[1]))
+        inputs[rows], residuals[rows] = encoded.inputs, apart
+    return Described(inputs, residuals)
