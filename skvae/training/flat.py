@@ -148,7 +148,9 @@ class FlatAdam:
         self.gradients = views
         self._gradient, self._count = twin(self.gradient), twin(self.n_steps)
         self.by_hand = None
-        if hasattr(self.module, "network"):
+        # What a penalty decodes on the side needs the decoder within the graph.
+        decodes = getattr(getattr(self.module, "penalty", None), "decodes", False)
+        if hasattr(self.module, "network") and not decodes:
             self.by_hand = self.module.network.by_hand(lambda p: views[id(p)])
         apart = self.by_hand.parameters if self.by_hand is not None else set()
         self.others = [p for p in self.parameters if id(p) not in apart]

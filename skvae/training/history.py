@@ -29,7 +29,11 @@ class History:
         Which members were at their best in the last epoch.
     errors : dict
         Why a member was given up.
+    last_is_best : bool
+        Whether the last epoch counts as the best, whatever the held-out losses.
     """
+
+    last_is_best = False
 
     def __init__(self, n_members: int, n_iter_no_change, tol, max_iter):
         self.n_iter_no_change, self.tol, self.max_iter = n_iter_no_change, tol, max_iter
@@ -63,11 +67,13 @@ class History:
         if held_out is not None:
             held_out = {name: self._of_all(members, value) for name, value in held_out.items()}
             record |= {f"validation_{name}": value for name, value in held_out.items()}
+        if held_out is not None and not self.last_is_best:
             self._judge(epoch, held_out["loss"])
         else:
+            loss = -terms["bound"] if held_out is None else held_out["loss"]
             self.improved = ~self.stopped
             self.best_epoch[self.improved] = epoch
-            self.best_loss = np.where(self.improved, -terms["bound"], self.best_loss)
+            self.best_loss = np.where(self.improved, loss, self.best_loss)
         self.stopped = self.stopped | (epoch + 1 >= self.max_iter)
         self.records.append(record)
         return record

@@ -106,6 +106,9 @@ class _Run:
             self.validation_log_unit = rows.mean_log_unit(validation_index)
         limits = settings.n_iter_no_change, settings.tol, settings.max_iter
         self.history = History(n_members, *limits)
+        penalty = getattr(vae, "penalty", None)
+        # Against a critic that learns along, losses of different epochs do not compare.
+        self.history.last_is_best = penalty is not None and penalty.has_critic
 
     def fit(self, on_epoch: Callable[[dict], bool]) -> History:
         self.vae.train()
@@ -147,10 +150,14 @@ class _Run:
         step = self.vae(batch, self.noise, self.objective.n_draws, self.optimizer.by_hand)
         loss = self.objective(step, progress, max_iter)
         penalty = getattr(self.vae, "penalty", None)
-        if penalty is not None:
-            loss = loss + penalty(step, self.noise)
-        self.optimizer.differentiate(loss.sum())
-        return self._terms(step, loss)
+        if penalty is None:
+            self.optimizer.differentiate(loss.sum())
+            return self._terms(step, loss)
+        term, apart = penalty(step, self.noise), penalty.critic_loss(step, self.noise)
+        # Neither the model's loss nor the critic's reaches the weights that the other trains.
+        minimised = loss + term if apart is None else loss + term + apart
+        self.optimizer.differentiate(minimised.sum())
+        return self._terms(step, loss, term)
 
     def _batches(self) -> Iterator[Batch]:
         n_members, n = self.train_index.shape
@@ -178,18 +185,24 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, np.ndarray]:
         self.vae.view, view = None, self.vae.view
+        penalty = getattr(self.vae, "penalty", None)
         terms = _Terms([index.shape[1] for index, _ in self.validation])
         try:
             for index, draws in self.validation:
                 step = self.vae(self.rows.take(index), draws, self.objective.n_draws)
-                terms.append(self._terms(step, self.objective.judged(step)))
+                loss, term = self.objective.judged(step), None
+                if penalty is not None:
+                    # The same draws in every epoch, so that epochs compare.
+                    term = penalty.judged(step, Noise([0] * len(loss), loss.device))
+                terms.append(self._terms(step, loss, term))
         finally:
             self.vae.view = view
         return terms.means(self.validation_log_unit)
 
     @torch.no_grad()
-    def _terms(self, step: Pass, loss: Tensor) -> list[Tensor]:
+    def _terms(self, step: Pass, loss: Tensor, term: Tensor | None = None) -> list[Tensor]:
         bound = self.objective.reported(step, loss)
+        loss = loss if term is None else loss + term
         kl = step.mean_kl.detach().sum(-1)
         return [bound, step.mean_log_likelihood.detach(), kl, loss.detach()]
 

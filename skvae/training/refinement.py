@@ -20,7 +20,9 @@ SHARE_OF_RATE = 1 / 3
 
 def refinable(vae) -> bool:
     """Whether the locations of codes can be held while the rest is trained."""
-    plain = vae.penalty is None and vae.missingness is None and vae.posterior.has_density
+    if vae.penalty is not None and not vae.penalty.only_locates:
+        return False
+    plain = vae.missingness is None and vae.posterior.has_density
     return plain and bool(vae.network.locating(vae.n_latents))
 
 
@@ -38,12 +40,16 @@ def refined(settings: Settings) -> Settings:
 
 @contextmanager
 def codes_held(vaes: Sequence) -> Iterator[None]:
-    """Within it, the codes of these models do not move and encoders see rows as they are."""
-    views = [vae.view for vae in vaes]
+    """Within it, the codes of these models do not move and encoders see rows as they are.
+
+    A penalty has done its work: what it asks of codes holds as long as these do.
+    """
+    parts = [(vae.view, vae.penalty) for vae in vaes]
     try:
         for vae in vaes:
-            vae.view, vae.holds_codes = None, True
+            vae.view = vae.penalty = None
+            vae.holds_codes = True
         yield
     finally:
-        for vae, view in zip(vaes, views):
-            vae.view, vae.holds_codes = view, False
+        for vae, (view, penalty) in zip(vaes, parts):
+            vae.view, vae.penalty, vae.holds_codes = view, penalty, False
