@@ -184,7 +184,7 @@ def test_core_knows_only_the_core(name):
 def test_engine_knows_no_concrete_component(name):
     assert not parts_imported(name) & AXES
     assert not parts_imported(name) & (
-        ESTIMATORS | {"", "_base", "_conditional", "_latents", "plotting", "table"}
+        ESTIMATORS | {"", "_base", "_conditional", "_decoding", "_latents", "plotting", "table"}
     )
 
 
@@ -193,8 +193,10 @@ def test_estimators_know_only_the_base(name):
     known = {
         "_base",
         "_conditional",
+        "_decoding",
         "_latents",
         "_persistence",
+        "_promises",
         "_sklearn_compat",
         "code_axes",
         "exceptions",
