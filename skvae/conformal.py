@@ -47,7 +47,8 @@ def conformal_p_values(
     >>> conformal_p_values([np.array([1.0, 2.0, 3.0])], [np.array([0.0, 2.0, 9.0])])
     array([0.25, 0.75, 1.  ])
     """
-    below, at_most = 0, 1
+    below = np.zeros(len(scores[0]), dtype=int)
+    at_most = below + 1
     for known, new in zip(calibration, scores):
         ordered = np.sort(known)
         below = below + np.searchsorted(ordered, new, side="left")
