@@ -29,12 +29,18 @@ class Shapes:
     row_size : (float, float) or None, default=None
         Mean and standard deviation of the logarithm of the total count of a row, where rows
         have sizes.
+    n_conditions : int, default=0
+        How many of the inputs, the last ones, are conditions that the decoder sees too.
+    n_rows : int or None, default=None
+        How many rows are trained on, where that is known.
     """
 
     n_inputs: int
     n_components: int
     blocks: tuple[tuple[str, tuple[int, ...]], ...]
     row_size: tuple[float, float] | None = None
+    n_conditions: int = 0
+    n_rows: int | None = None
 
     @property
     def is_discrete(self) -> bool:

@@ -37,6 +37,7 @@ class ConditionalMixin:
         n_samples=1,
         *,
         given=None,
+        condition=None,
         n_draws=None,
         return_effective_size=False,
         random_state=None,
@@ -52,6 +53,10 @@ class ConditionalMixin:
             array); the others are drawn from p(rest | given) by annealed importance sampling
             over codes.  A frame or a list holds one condition per row, and each gets one
             draw; ``n_samples`` is then their number, and may be left out.
+        condition : dict, DataFrame, ndarray or list of dict, default=None
+            Values of the columns named in ``condition`` of the constructor, where there are
+            some: a dict serves all rows, anything else has one condition per row, and
+            ``n_samples`` is then their number.  Beside ``given`` both are dicts.
         n_draws : int, default=None
             Draws of the code that each condition is met by; None takes 1,024 or ``n_samples``
             if that is more, and 64 for each row of a frame.
@@ -80,9 +85,13 @@ class ConditionalMixin:
             self._check_count("sample", "n_draws", n_draws)
         empty = isinstance(given, dict) and not given
         if given is None or empty:
-            rows = self._draw(int(n_samples), random_state)
+            under = self._sampled_conditions(condition, int(n_samples))
+            n_samples = int(n_samples) if under is None else len(under.inputs)
+            rows = self._draw(n_samples, random_state, under)
             return (rows, float(n_samples)) if return_effective_size else rows
         self._check_density("sample with given cells")
+        under = self._condition_beside(given, condition)
+        given = given if under is None else given | condition
         conditions = Conditions(self.codec_, given, f"{type(self).__name__}.sample")
         conditions.check_count(n_samples)
         encoded = self._given_cells(conditions)
@@ -96,7 +105,9 @@ class ConditionalMixin:
                 n = n_draws or DRAWS_PER_CONDITION
                 values, size = conditioning.draws_given_each(self._coder(), encoded, n, noise)
         self._warn_of_few_draws(conditions, n, size)
-        rows = conditions.put_into(self._table(values, self._generator(random_state)))
+        under = None if under is None else under.repeated(len(values))
+        table = self._table(values, self._generator(random_state), under)
+        rows = conditions.put_into(table)
         return (rows, size) if return_effective_size else rows
 
     def impute(self, X, n_imputations=None, *, method="miwae", n_draws=None, random_state=None):
@@ -190,6 +201,32 @@ class ConditionalMixin:
     def _features(self, values: np.ndarray) -> np.ndarray:
         """What the encoder sees of complete rows."""
         return self.codec_.inputs(values, None)
+
+    def _sampled_conditions(self, condition, n_samples: int):
+        """Conditions of drawn rows, None where the model has none."""
+        if condition is None or self.condition is None:
+            return self._given(condition, "sample", n_samples)
+        given = self.codec_.given(condition, f"{type(self).__name__}.sample")
+        n_rows = len(given.inputs)
+        if n_rows > 1 and n_samples not in (1, n_rows):
+            raise ValueError(
+                f"{type(self).__name__}.sample got {n_rows} conditions for n_samples="
+                f"{n_samples}. Leave out n_samples, or pass one condition for all rows."
+            )
+        return given.repeated(n_samples)
+
+    def _condition_beside(self, given, condition):
+        """The condition of rows of which other cells are given too."""
+        asker = f"{type(self).__name__}.sample"
+        if self.condition is None and condition is None:
+            return None
+        if not isinstance(given, dict) or not isinstance(condition, dict):
+            raise ValueError(
+                f"{asker} with given expects given and condition to be dicts where the model has "
+                f"conditions, got {type(given).__name__} and {type(condition).__name__}. Pass "
+                "dicts, or leave out given."
+            )
+        return self._given(condition, "sample", 1)
 
     def _given_cells(self, conditions: Conditions) -> Encoded:
         """Conditions as the model sees them; cells of constant columns tell it nothing."""

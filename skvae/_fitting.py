@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,16 @@ from ._stacked_search import stacked_search
 from .calibration import calibrate, calibrate_noise
 from .noise import Noise
 from .table import TableCodec, check_table
-from .training import History, Rows, Settings, SparseRows, start_at_linear_model, train
+from .table.conditioned import ConditionedCodec
+from .training import (
+    History,
+    Rows,
+    Settings,
+    SparseRows,
+    note_conditions,
+    start_at_linear_model,
+    train,
+)
 from .training.refinement import codes_held, refinable, refined
 
 # Seeds of the second part of training: none that the first part or another member has.
@@ -123,7 +133,7 @@ class FittingMixin:
         if first:
             parts = self._components()
             found = "auto" if self.likelihood == "auto" else "continuous"
-            codec = TableCodec(
+            codec = self._codec(
                 numeric=getattr(parts["likelihood"], "kind", found),
                 unknown=self.unknown,
                 margins=self.margins,
@@ -138,7 +148,8 @@ class FittingMixin:
         noise = Noise(seeds + self.n_iter_, self._device())
         train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
         if first:
-            self._build(parts, noise)
+            self._build(parts, noise, train_index.shape[1])
+            note_conditions(self.vae_, rows, train_index)
             if self.vae_.penalty is not None:
                 with self._arithmetic():
                     known = None if classes is None else classes[kept]
@@ -150,6 +161,13 @@ class FittingMixin:
         self.vae_.to(noise.device)
         settings = self._settings(train_index.shape[1], n_epochs)
         return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)
+
+    def _codec(self, **settings) -> TableCodec:
+        condition = self.condition
+        if condition is None:
+            return TableCodec(**settings)
+        one = isinstance(condition, (str, Integral))
+        return ConditionedCodec([condition] if one else list(condition), **settings)
 
     def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
         """The resident table, by the codec at hand or a new one."""

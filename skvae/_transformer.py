@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
 from ._base import BaseVAE
 from ._conditional import ConditionalMixin
+from ._decoding import DecodingMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
 from .code_axes import MAX_ROWS, CodeAxes
@@ -18,7 +16,12 @@ from .table.classes import encoded_classes
 
 
 class VAETransformer(
-    ConditionalMixin, LatentsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE
+    DecodingMixin,
+    ConditionalMixin,
+    LatentsMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseVAE,
 ):
     """Codes of rows by a variational autoencoder, with the way back, samples and scores.
 
@@ -57,6 +60,11 @@ class VAETransformer(
     penalty : {"neighbors"} or Penalty or None, default=None
         What is asked of the codes beside the bound.  ``"neighbors"``: that neighbours in the
         table stay neighbours, for pictures of it.
+    condition : list of str or int, or one of them, default=None
+        Columns that are given, by name or, in an array, by position: encoder and decoder see
+        them, and the model is of the other columns given these, p(rest | condition).  A missing
+        condition counts as a state of its own where ``fit`` saw some in its column, and as the
+        column's mean (or none of its categories) where it did not.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -267,102 +275,6 @@ class VAETransformer(
         loc, scale = self._infer(X)
         return self._axes.outward(loc), self._axes.outward_scale(scale)
 
-    def inverse_transform(self, X):
-        """Best row for each code: means, and the likeliest category.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        rows : ndarray or DataFrame of shape (n_samples, n_features)
-            With the columns, dtypes and categories seen in ``fit``.
-        """
-        check_is_fitted(self)
-        Z = check_array(X, dtype=np.float32, input_name="X", estimator=self)
-        if Z.shape[1] != self.vae_.n_latents:
-            raise ValueError(
-                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
-                f"expecting {self.vae_.n_latents} features as input: one per component."
-            )
-        return self._decode(self._axes.inward(Z))
-
-    def reconstruct(self, X):
-        """Row that the model puts in the place of each row, missing cells filled.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        rows : ndarray or DataFrame of shape (n_samples, n_features)
-            ``inverse_transform`` of the posterior means.
-        """
-        return self.inverse_transform(self.infer(X)[0])
-
-    def interpolate(self, X, n_steps=9, *, method="linear"):
-        """Rows along the way from the first row of ``X`` to the second, through code space.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (2, n_features)
-            Start and end.
-        n_steps : int, default=9
-            Number of rows, both ends included.
-        method : {"linear", "spherical"}, default="linear"
-            Straight, or along the great circle that keeps the norm of a code.
-
-        Returns
-        -------
-        rows : ndarray or DataFrame of shape (n_steps, n_features)
-            Decoded rows.
-        """
-        codes = self.infer(X)[0]
-        if len(codes) != 2 or method not in INTERPOLATIONS:
-            raise ValueError(
-                f"{type(self).__name__}.interpolate expects two rows and a method among "
-                f"{sorted(INTERPOLATIONS)}, got {len(codes)} rows and method={method!r}."
-            )
-        share = np.linspace(0.0, 1.0, n_steps)[:, None]
-        return self.inverse_transform(INTERPOLATIONS[method](codes[0], codes[1], share))
-
-    def traverse(self, X, component, values=None):
-        """Rows that follow from moving one latent of a row and keeping the others.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (1, n_features)
-            The row.
-        component : int
-            Which latent.
-        values : array-like of shape (n_steps,), default=None
-            Where to move it; None goes from -3 to 3 standard deviations of the prior in seven
-            steps.
-
-        Returns
-        -------
-        rows : ndarray or DataFrame of shape (n_steps, n_features)
-            Decoded rows.
-        """
-        codes = self.infer(X)[0]
-        n_components = codes.shape[1]
-        whole = isinstance(component, Integral)
-        if len(codes) != 1 or not whole or not 0 <= component < n_components:
-            raise ValueError(
-                f"{type(self).__name__}.traverse expects one row and a component from 0 to "
-                f"{n_components - 1}, got {len(codes)} rows and component={component!r}."
-            )
-        if values is None:
-            values = np.linspace(-3.0, 3.0, 7) * np.abs(self._axes.unit[component])
-        values = np.atleast_1d(values)
-        path = np.repeat(codes, len(values), axis=0)
-        path[:, component] = values
-        return self.inverse_transform(path)
-
     def _classes(self, X, y) -> np.ndarray | None:
         """Classes as numbers, for a penalty that looks at them."""
         penalty = None if y is None else self._resolve("penalty")
@@ -400,19 +312,3 @@ class VAETransformer(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _linear(start, stop, share):
-    return start + share * (stop - start)
-
-
-def _spherical(start, stop, share):
-    norms = np.linalg.norm(start) * np.linalg.norm(stop)
-    angle = np.arccos(np.clip(start @ stop / max(norms, 1e-12), -1.0, 1.0))
-    if np.sin(angle) < 1e-6:
-        return _linear(start, stop, share)
-    weights = np.sin((1.0 - share) * angle), np.sin(share * angle)
-    return (weights[0] * start + weights[1] * stop) / np.sin(angle)
-
-
-INTERPOLATIONS = {"linear": _linear, "spherical": _spherical}

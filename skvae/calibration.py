@@ -11,6 +11,7 @@ from torch import Tensor
 from ._pass import Batch, Cells
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
+from .training.conditional_start import means_under_conditions
 from .training.rows import PART_NUMBERS, split
 
 N_DRAWS = 8
@@ -44,8 +45,11 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     held_out_index = train_index if validation_index is None else validation_index
     noise = Noise(seeds, rows.values.device)
     calibrate_noise(vae, rows, train_index, validation_index, noise)
-    parts = rows.parts(_by_weight(rows, train_index))
+    index = _by_weight(rows, train_index)
+    parts = rows.parts(index)
     codes = torch.cat([vae.infer(p.inputs, codes=p.codes).rsample(noise)[:, 0] for p in parts], 1)
+    if vae.moves:
+        codes = codes - means_under_conditions(vae, rows, index)
     vae.prior.calibrate(codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
@@ -86,7 +90,7 @@ def _cells(vae, batch: Batch, noise: Noise) -> Cells:
         weights = batch.mask.to(weights.dtype)
     if batch.weights is not None:
         weights = weights * batch.weights[:, None, :, None]
-    return Cells(vae.network.decode(z), batch.values, weights)
+    return Cells(vae.decoded(z, vae.conditions(batch.inputs)), batch.values, weights)
 
 
 def _calibrate_posterior(vae, batch: Batch) -> None:

@@ -112,24 +112,25 @@ def _codes_and_variances(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     another row: the total effect of Sobol (1993).
     """
     codes = vae.infer(batch.inputs).mean
-    here = _scaled(vae, batch, codes)
+    conditions = vae.conditions(batch.inputs)
+    here = _scaled(vae, batch, codes, conditions)
     variance = np.zeros(codes.shape[-1])
     for latent in range(codes.shape[-1]):
         moved = codes.clone()
         moved[..., latent] = codes[..., latent].roll(codes.shape[2] // 2, -1)
-        change = _scaled(vae, batch, moved).sub_(here).square_()
+        change = _scaled(vae, batch, moved, conditions).sub_(here).square_()
         variance[latent] = 0.5 * float(change.sum(-1).mean())
     return codes[0, 0].cpu().double().numpy(), variance
 
 
-def _scaled(vae, batch: Batch, codes: torch.Tensor) -> torch.Tensor:
+def _scaled(vae, batch: Batch, codes: torch.Tensor, conditions) -> torch.Tensor:
     """Expected rows on scales that compare, ``(1, 1, rows, numbers)`` in float64.
 
     Continuous columns are as the codec has scaled them.  Twice the square root of a probability
     or a count has variance about 1 where the cell varies by chance alone; where counts vary by
     more, they are divided by as much.
     """
-    cells = vae.decode(codes)
+    cells = vae.decode(codes, conditions)
     likelihood, found = vae.likelihood, []
     columns = batch.values.double().split(likelihood.widths, -1)
     for kind, part, values in zip(likelihood.kinds, cells.parts, columns):

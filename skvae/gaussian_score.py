@@ -57,6 +57,8 @@ class GaussianScore:
     @torch.no_grad()
     def of(cls, vae, draws, n_draws: int) -> GaussianScore | None:
         """The score of a model in evaluation, or None if a part of it is of another family."""
+        if vae.n_conditions:
+            return None
         eps = draws.normal(n_draws, 1, vae.n_latents)[0, :, 0].T
         by_hand, bound = vae.network.by_hand(Tensor.detach), vae.posterior.closed_form
         if eps.device.type != "cpu" or by_hand is None or bound is None or not vae.encodes:
@@ -64,7 +66,7 @@ class GaussianScore:
         eps = eps.to(by_hand.encoder.weights[0].dtype)
         # After training, what the other parts give tells their family.
         loc = eps.new_zeros(vae.n_members, 1, 2, vae.likelihood.n_parameters)
-        prior, cells = vae.prior(), vae.likelihood(loc)
+        prior, cells = vae.codes(), vae.likelihood(loc)
         if type(prior) not in (distributions.NormalMixture, distributions.StandardNormal):
             return None
         if type(cells) is not distributions.Normal or cells.loc is not loc:

@@ -18,6 +18,8 @@ class Posterior(Component):
     """Base of the posteriors: parameters of the encoder in, a distribution over codes out."""
 
     has_density = True
+    # Whether a code moves by what is added to the first of its parameters.
+    moves = False
 
     def n_parameters(self, shapes: Shapes) -> int:
         """How many numbers per row the encoder must give."""
@@ -26,6 +28,10 @@ class Posterior(Component):
     def forward(self, parameters: Tensor) -> Distribution:
         """Turn ``(members, 1, rows, n_parameters)`` into a distribution over codes."""
         raise NotImplementedError
+
+    def as_trained(self, parameters: Tensor) -> Distribution:
+        """The distribution without calibration."""
+        return self(parameters)
 
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Weights and biases of a linear encoder with this posterior, or None if it has none.
@@ -58,6 +64,8 @@ class DiagonalNormal(Posterior):
     Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
     """
 
+    moves = True
+
     @property
     def closed_form(self) -> float | None:
         """The bound of the log-scale."""
@@ -75,10 +83,14 @@ class DiagonalNormal(Posterior):
 
     def forward(self, parameters: Tensor) -> Normal:
         """Turn encoder outputs into normals."""
-        encoded = EncodedNormal(parameters, LOG_SCALE_BOUND)
+        encoded = self.as_trained(parameters)
         if self.training:
             return encoded
         return Normal(encoded.loc, encoded.log_scale + self.log_factor)
+
+    def as_trained(self, parameters: Tensor) -> EncodedNormal:
+        """The normals as the encoder gives them."""
+        return EncodedNormal(parameters, LOG_SCALE_BOUND)
 
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Location linear in the inputs, the same scale for every row."""
@@ -112,6 +124,7 @@ class Deterministic(Posterior):
     """
 
     has_density = False
+    moves = True
 
     def n_parameters(self, shapes: Shapes) -> int:
         """Location of each latent."""

@@ -47,6 +47,8 @@ class VAE(Component):
 
     # Whether the locations of codes are held while the rest is trained.
     holds_codes = False
+    # How many of the last inputs are conditions, which the decoder sees beside the code.
+    n_conditions = 0
 
     def held(self) -> list:
         """Weights that training must leave alone, and which of their columns."""
@@ -57,6 +59,14 @@ class VAE(Component):
         self.n_inputs = shapes.n_inputs
         self.n_latents = shapes.n_components
         self.n_members = noise.n_members
+        if self.penalty is not None:
+            self.penalty.check(self.posterior)
+        if shapes.n_conditions:
+            self.n_conditions = shapes.n_conditions
+            shape = noise.n_members, 1, 1, shapes.n_conditions
+            self.register_buffer("usual_conditions", torch.zeros(shape, device=noise.device))
+            slopes = torch.zeros(*shape[:2], shape[-1], self.n_latents, device=noise.device)
+            self.register_buffer("code_slopes", slopes)
         parts = self.posterior, self.prior, self.likelihood, self.view, self.missingness
         for part in (*parts, self.penalty):
             if part is not None:
@@ -74,6 +84,14 @@ class VAE(Component):
         """Forget what calibration refitted: noise, prior and posterior width."""
         for part in (self.posterior, self.prior, self.likelihood):
             part.uncalibrate()
+        if self.n_conditions:
+            self.code_slopes.zero_()
+
+    @property
+    def moves(self) -> bool:
+        """Whether codes can be told apart from what conditions say of them."""
+        plain = self.prior.pseudo_inputs is None and self.posterior.moves
+        return bool(self.n_conditions) and self.encodes and plain
 
     @property
     def encodes(self) -> bool:
@@ -89,13 +107,58 @@ class VAE(Component):
         if codes is None and not self.encodes:
             codes = self.penalty.place(inputs)
         if codes is None:
-            return self.posterior((network or self.network).encode(inputs))
+            return self.posterior(self.encoded(inputs, network))
         known = torch.cat([codes, self.penalty.width.expand_as(codes)], -1)
         return self.posterior(known[..., : self.n_encoded])
 
-    def decode(self, z: Tensor, network=None) -> Distribution:
-        """Distribution of the cells given codes ``(members, draws, rows, n_components)``."""
-        return self.likelihood((network or self.network).decode(z))
+    def codes(self) -> Distribution:
+        """Distribution p(z) of codes before a row is seen."""
+        pseudo = self.prior.pseudo_inputs
+        if pseudo is None:
+            return self.prior()
+        return self.prior(self.posterior.as_trained(self.network.encode(pseudo)))
+
+    def _infer_with_prior(self, inputs: Tensor, network, codes: Tensor | None):
+        """Posterior and prior; pseudo-inputs of the prior are encoded along with the rows."""
+        pseudo = self.prior.pseudo_inputs
+        if pseudo is None or codes is not None or not self.encodes:
+            return self.infer(inputs, network, codes), self.codes()
+        n_rows = inputs.shape[2]
+        encoded = self.encoded(torch.cat([inputs, pseudo], 2), network)
+        rows, others = encoded[:, :, :n_rows], encoded[:, :, n_rows:]
+        return self.posterior(rows), self.prior(self.posterior.as_trained(others))
+
+    def conditions(self, inputs: Tensor) -> Tensor | None:
+        """What of ``inputs`` the decoder sees too; None where there are no conditions."""
+        if not self.n_conditions:
+            return None
+        return inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
+
+    def encoded(self, inputs: Tensor, network=None) -> Tensor:
+        """Parameters of the posterior; once trained, less what conditions say of locations."""
+        parameters = (network or self.network).encode(inputs)
+        if self.training or not self.n_conditions:
+            return parameters
+        expected = self.conditions(inputs) @ self.code_slopes
+        n = self.n_latents
+        return torch.cat([parameters[..., :n] - expected, parameters[..., n:]], -1)
+
+    def decoded(self, z: Tensor, conditions: Tensor | None = None, network=None) -> Tensor:
+        """Parameters of the cells, under the usual conditions where none are given."""
+        if self.n_conditions:
+            if conditions is None:
+                conditions = self.usual_conditions.to(z.dtype)
+            if not self.training:
+                z = z + conditions @ self.code_slopes
+            z = torch.cat([z, conditions.expand(*z.shape[:-1], -1)], -1)
+        return (network or self.network).decode(z)
+
+    def decode(self, z: Tensor, conditions: Tensor | None = None, network=None) -> Distribution:
+        """Distribution of the cells given codes ``(members, draws, rows, n_components)``.
+
+        ``conditions (members, 1, rows, n_conditions)`` are those of the rows.
+        """
+        return self.likelihood(self.decoded(z, conditions, network))
 
     def forward(
         self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1, network=None
@@ -103,12 +166,12 @@ class VAE(Component):
         """Encode, draw, decode and compare; ``network`` may stand in for the model's own."""
         inputs = batch.inputs
         if self.training and self.view is not None and batch.codes is None:
-            inputs = self.view(inputs, noise, self.n_inputs)
-        posterior, prior = self.infer(inputs, network, batch.codes), self.prior()
+            inputs = self.view(inputs, noise, self.n_inputs - self.n_conditions)
+        posterior, prior = self._infer_with_prior(inputs, network, batch.codes)
         z = posterior.rsample(noise, n_draws)
         # By a view of their own, what the cells say of the codes is told from all else.
         seen = z.view_as(z)
-        likelihood = self.decode(seen, network)
+        likelihood = self.decode(seen, self.conditions(batch.inputs), network)
         log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)
         # Scores are of the observed cells; in training the mask itself is data.
         if self.training and self.missingness is not None and batch.mask is not None:
@@ -123,4 +186,6 @@ class VAE(Component):
             z=z,
             weights=batch.weights,
             seen=seen,
+            batch=batch,
+            model=self,
         )

@@ -45,7 +45,8 @@ class Evidence:
 
     def __init__(self, vae, values: Tensor, mask: Tensor | None, inputs: Tensor):
         self.vae, self.values, self.mask = vae, values, mask
-        self.prior, self.guide = vae.prior(), vae.infer(inputs)
+        self.prior, self.guide = vae.codes(), vae.infer(inputs)
+        self.conditions = vae.conditions(inputs)
         self.n_rows = values.shape[2]
 
     def draw(self, noise: Noise, n_draws: int) -> Tensor:
@@ -76,13 +77,13 @@ class Evidence:
 
     def cells(self, z: Tensor) -> Distribution:
         """Distribution of the cells given codes and the given cells of the row."""
-        return self.vae.decode(z).given(self.values, self.mask)
+        return self.vae.decode(z, self.conditions).given(self.values, self.mask)
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         """Log p(given cells | z)."""
         n = max(DECODED_ROWS // self.n_rows, 1)
-        parts = [self.vae.decode(p).log_prob_rows(self.values, self.mask) for p in z.split(n, 1)]
-        return torch.cat(parts, 1)
+        likelihoods = (self.vae.decode(part, self.conditions) for part in z.split(n, 1))
+        return torch.cat([p.log_prob_rows(self.values, self.mask) for p in likelihoods], 1)
 
 
 def effective_size(z: Tensor, family: Tensor) -> Tensor:

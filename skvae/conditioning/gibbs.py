@@ -71,7 +71,7 @@ def gibbs(
 
 
 def _log_ratio(evidence: Evidence, guide, z: Tensor, cells: Tensor) -> Tensor:
-    likelihood = evidence.vae.decode(z).log_prob_rows(cells, None)
+    likelihood = evidence.vae.decode(z, evidence.conditions).log_prob_rows(cells, None)
     return likelihood + evidence.log_prior(z) - guide.log_prob(z).sum(-1)
 
 

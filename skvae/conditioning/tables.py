@@ -105,13 +105,18 @@ def completions(
     """
     device = noise.device
 
-    def encode(cells: Tensor) -> Tensor:
-        flat = features(cells.flatten(0, 2).cpu().numpy())
-        return torch.as_tensor(flat, device=device).view(*cells.shape[:-1], -1)
-
     def complete(values: Tensor, mask: Tensor, inputs: Tensor) -> tuple[Tensor, ...]:
         own = SharedNoise([POINT_SEED], device) if n_imputations is None else noise
         evidence = Evidence(vae, values, mask, inputs)
+
+        def encode(cells: Tensor) -> Tensor:
+            flat = features(cells.flatten(0, 2).cpu().numpy())
+            seen = torch.as_tensor(flat, device=device).view(*cells.shape[:-1], -1)
+            given = evidence.conditions
+            if given is None:
+                return seen
+            return torch.cat([seen, given.expand(*cells.shape[:-1], -1)], -1)
+
         particles = METHODS[method].particles(evidence, own, n_draws, encode)
         particles, cells = judged_by_mask(evidence, particles, own)
         if n_imputations is None:

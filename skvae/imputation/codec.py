@@ -20,9 +20,9 @@ class ImputationCodec(TableCodec):
     # Its regressors know labels, and no order among them.
     _ordered = False
 
-    def _arrange(self, table) -> None:
+    def _arrange(self, table, left_out=()) -> None:
         if any(column.kind != "constant" for column in self.columns_):
-            super()._arrange(table)
+            super()._arrange(table, left_out)
             return
         self.modelled_index_, self.modelled_names_, self.blocks_ = [], [], ()
         # A column that nobody models: constant ones take the number of rows from it.

@@ -12,7 +12,7 @@ class Network(Component):
     """Base of the networks: an encoder and a decoder over rows."""
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
-        """Create both halves: inputs -> ``n_encoded``, codes -> ``n_decoded``."""
+        """Create both halves: inputs -> ``n_encoded``, codes and conditions -> ``n_decoded``."""
         raise NotImplementedError
 
     has_linear_path = False
@@ -36,5 +36,5 @@ class Network(Component):
         raise NotImplementedError
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map ``(members, draws, rows, n_components)`` to the parameters of the likelihood."""
+        """Map codes, and conditions behind them, to the parameters of the likelihood."""
         raise NotImplementedError

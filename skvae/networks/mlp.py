@@ -200,9 +200,8 @@ class MLP(Network):
         skip = self.linear_skip
         skip = shapes.n_components >= 8 if skip == "auto" else skip
         self.encoder = Perceptron(shapes.n_inputs, n_encoded, hidden, self.activation, skip)
-        self.decoder = Perceptron(
-            shapes.n_components, n_decoded, hidden[::-1], self.activation, skip
-        )
+        n_codes = shapes.n_components + shapes.n_conditions
+        self.decoder = Perceptron(n_codes, n_decoded, hidden[::-1], self.activation, skip)
         self.encoder.build(shapes, noise)
         self.decoder.build(shapes, noise)
 

@@ -1,6 +1,6 @@
 """The codec: tables in, arrays out, and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -133,6 +133,8 @@ class TableCodec(BaseEstimator):
 
     # Whether categories in a declared order have a kind of their own.
     _ordered = True
+    # How many inputs are conditions, which are not modelled.
+    n_conditions_ = 0
 
     def __init__(
         self,
@@ -221,16 +223,17 @@ class TableCodec(BaseEstimator):
             value, as in a bin; by default a cell is the one in their middle.
         """
         self._check_is_fitted()
-        values = np.asarray(values)
-        if values.ndim != 2 or values.shape[1] != self.n_modelled_:
+        values, decoded = np.asarray(values), self._decoded_index()
+        width = max(len(decoded), 1)
+        if values.ndim != 2 or values.shape[1] != width:
             raise ValueError(
-                f"TableCodec.decode expected values of shape (n_rows, {self.n_modelled_}), one "
+                f"TableCodec.decode expected values of shape (n_rows, {width}), one "
                 f"column per modelled column, got {values.shape}."
             )
         target = table_class(container or self.container_)
         native = target.container == self.container_
         forms = [column.form if native else column.form.abroad() for column in self.columns_]
-        slot_of = {position: slot for slot, position in enumerate(self.modelled_index_)}
+        slot_of = {position: slot for slot, position in enumerate(decoded)}
 
         def part(position: int, column: Column, form) -> Part:
             slot = slot_of.get(position, 0)
@@ -307,12 +310,16 @@ class TableCodec(BaseEstimator):
                     f"{other!r}, got {name!r}. Pass the same columns in the same order."
                 )
 
-    def _arrange(self, table: Table) -> None:
+    def _decoded_index(self) -> list[int]:
+        """Places in the table of the columns of what `decode` takes."""
+        return self.modelled_index_
+
+    def _arrange(self, table: Table, left_out: Collection[int] = ()) -> None:
         order = [
             position
             for kind in CLASSES
             for position, column in enumerate(self.columns_)
-            if type(column) is kind
+            if type(column) is kind and position not in left_out
         ]
         if not order:
             raise ValueError(

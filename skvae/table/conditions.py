@@ -78,7 +78,10 @@ class Conditions:
             import polars as pl
 
             return pl.DataFrame(
-                [pl.Series(str(n), list(c), strict=False) for n, c in self.frame.items()]
+                [
+                    pl.Series(str(n), [x if x == x else None for x in c], strict=False)
+                    for n, c in self.frame.items()
+                ]
             )
         numbers = [pd.to_numeric(self.frame.iloc[:, j]) for j in range(self.frame.shape[1])]
         return np.column_stack([column.to_numpy(np.float64) for column in numbers])

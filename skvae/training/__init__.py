@@ -1,5 +1,6 @@
 """Training: resident rows, flat parameters, one loop for a single model and for a stack."""
 
+from .conditional_start import note_conditions
 from .history import History
 from .loop import train
 from .rows import Rows
@@ -14,6 +15,7 @@ __all__ = [
     "Settings",
     "SparseRows",
     "StackSettings",
+    "note_conditions",
     "start_at_linear_model",
     "train",
 ]

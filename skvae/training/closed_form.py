@@ -38,7 +38,8 @@ class GaussianStep:
     """
 
     def __init__(self, vae, objective, optimizer):
-        self.view, self.n_inputs, self.n_latents = vae.view, vae.n_inputs, vae.n_latents
+        self.view, self.n_latents, self.conditions = vae.view, vae.n_latents, vae.conditions
+        self.n_conditions, self.n_shown = vae.n_conditions, vae.n_inputs - vae.n_conditions
         by_hand = optimizer.by_hand
         self.encoder, self.decoder = by_hand.encoder, by_hand.decoder
         self.flat_rows = by_hand.halves[0].flat_rows
@@ -94,7 +95,7 @@ class GaussianStep:
         if encodes:
             inputs = batch.inputs
             if self.view is not None:
-                inputs = self.view(inputs, noise, self.n_inputs)
+                inputs = self.view(inputs, noise, self.n_shown)
             self.encoder.forward(self.flat_rows(inputs))
         places = self._places(batch, encodes)
         # Rows of a few numbers with gaps in between would cost a loop per row in every pass.
@@ -110,6 +111,8 @@ class GaussianStep:
         z = scale * eps
         z += loc
         places.z[...] = z
+        if self.n_conditions:
+            places.conditions[...] = twin(self.conditions(batch.inputs))[:, 0]
         self.decoder.forward(places.codes)
         # The location is read for the last time: what follows takes its place.
         xp.subtract(values, places.residual, out=places.residual)
@@ -224,8 +227,10 @@ class _Places:
             encoded = twin(step.encoder.work.output_of_members)
             self.loc, self.raw = encoded[..., :n], encoded[..., n : 2 * n]
         # The padding of the decoder's input stays 0.
-        self.codes = values.new_zeros(*values.shape[:2], aligned(n))
-        self.z = twin(self.codes)[..., :n]
+        n_codes = n + step.n_conditions
+        self.codes = values.new_zeros(*values.shape[:2], aligned(n_codes))
+        codes = twin(self.codes)
+        self.z, self.conditions = codes[..., :n], codes[..., n:n_codes]
         step.decoder.forward(self.codes)
         decoded = twin(step.decoder.work.output_of_members)
         self.residual = decoded[..., :n_columns]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..factor_model import FactorModel, linear_model
+from .conditional_start import slopes_of
 from .discrete_start import model_of_indicators, starts_at_indicators
 from .rows import Rows
 
@@ -23,7 +24,8 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     Continuous columns start at factor analysis or probabilistic PCA, whichever predicts
     held-out rows better; the others at their marginals.  Where there are none, flags and
     categories start at probabilistic PCA of their indicators.  A network without a linear path
-    starts with the noise and the marginals only.
+    starts with the noise and the marginals only.  Under conditions the linear model is that of
+    what a linear regression on them leaves.
 
     Parameters
     ----------
@@ -51,7 +53,13 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
         vae.likelihood.start_scale(scale, shared)
     else:
         vae.likelihood.start_scale(None, shared)
-    vae.network.start_offset(vae.likelihood.start(means))
+    cells = vae.likelihood.start(means)
+    if linear_path and vae.n_conditions:
+        cells = cells - (vae.usual_conditions[:, 0] @ loadings[:, vae.n_latents :])[:, 0]
+    vae.network.start_offset(cells)
+    pseudo = vae.prior.pseudo_inputs
+    if pseudo is not None:
+        vae.prior.start(rows.take(train_index[:, : pseudo.shape[2]]).inputs)
     if vae.view is not None:
         vae.view.start(scale)
     if vae.missingness is not None and rows.mask is not None:
@@ -64,10 +72,11 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     if starts_at_indicators(vae.likelihood):
         parts = model_of_indicators(vae, rows, index, means, FLOOR)
         found = [torch.as_tensor(part, dtype=means.dtype, device=means.device) for part in parts]
+        found[0] = _under_conditions(vae, found[0])
         return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
-    shared, model = True, _empty_model(vae.n_latents)
+    shared, model, slopes = True, _empty_model(vae.n_latents), None
     if n_locations:
-        model, shared = _linear_model(vae, rows, index, cache)
+        model, shared, slopes = _linear_model(vae, rows, index, cache)
     matrix, offset, log_scale = model.posterior()
     device = rows.values.device
 
@@ -78,6 +87,10 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     loadings[:, :n_locations] = tensor(model.loadings.T)
     inputs = torch.zeros(vae.n_inputs, vae.n_latents, device=device)
     inputs[:n_locations] = tensor(matrix)
+    loadings = _under_conditions(vae, loadings)
+    if slopes is not None:
+        loadings[vae.n_latents :, :n_locations] = tensor(slopes)
+        inputs[-vae.n_conditions :] = -tensor(slopes @ matrix)
     scale = tensor(np.sqrt(model.variance))
     return (
         loadings, inputs, tensor(offset), tensor(log_scale), means, scale,
@@ -85,21 +98,34 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     )  # fmt: skip
 
 
-def _linear_model(vae, rows: Rows, index: Tensor, cache) -> tuple[FactorModel, bool]:
+def _under_conditions(vae, loadings: Tensor) -> Tensor:
+    """Loadings of the codes, with rows of zeros for the conditions."""
+    return torch.cat([loadings, loadings.new_zeros(vae.n_conditions, loadings.shape[1])])
+
+
+def _linear_model(
+    vae, rows: Rows, index: Tensor, cache
+) -> tuple[FactorModel, bool, np.ndarray | None]:
+    """The factor model, whether columns share its noise, and their slopes on conditions."""
     likelihood = vae.likelihood
     n_locations = likelihood.n_locations
     settings = vae.n_latents, likelihood.shares_noise, likelihood.given_noise
     tables = tuple(map(id, (rows.values, rows.mask, rows.weights)))
-    key = *tables, index.cpu().numpy().tobytes(), n_locations, *settings
+    key = *tables, index.cpu().numpy().tobytes(), n_locations, vae.n_conditions, *settings
     if key not in cache:
         batch = rows.take(index[None])
         X = batch.values[0, 0, :, :n_locations].cpu().numpy()
         seen = None if batch.mask is None else batch.mask[0, 0, :, :n_locations].cpu().numpy()
         w = None if batch.weights is None else batch.weights[0].cpu().numpy()
+        slopes, conditions = None, vae.conditions(batch.inputs)
+        if conditions is not None:
+            given = conditions[0, 0].cpu().numpy()
+            slopes = slopes_of(given, X, seen, w)
+            X = (X - given @ slopes).astype(X.dtype)
         n_components, shared, noise = settings
         fitted = linear_model(X, seen, w, n_components, FLOOR, shared, noise)
         # The rows are kept too: another table must not get the number that names this one.
-        cache[key] = rows, fitted
+        cache[key] = rows, (*fitted, slopes)
     return cache[key][1]
 
 

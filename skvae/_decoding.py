@@ -1,0 +1,176 @@
+"""From codes to rows: best rows, reconstructions, and paths through code space."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from .table import check_table
+from .table.conditioned import Given
+
+
+class DecodingMixin:
+    """What a transformer makes of codes."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def inverse_transform(self, X, condition=None):
+        """Best row for each code: means, and the likeliest category.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes.
+        condition : dict, DataFrame, ndarray or list of dict, default=None
+            Values of the columns named in ``condition``, where there are some: a dict serves
+            all rows, anything else has one condition per row.  Of a table with all columns the
+            others are ignored.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            With the columns, dtypes and categories seen in ``fit``.
+
+        Raises
+        ------
+        ValueError
+            If conditions are needed and missing, or the other way round, or are not those of
+            the model.
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=np.float32, input_name="X", estimator=self)
+        if Z.shape[1] != self.vae_.n_latents:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
+                f"expecting {self.vae_.n_latents} features as input: one per component."
+            )
+        given = self._given(condition, "inverse_transform", len(Z))
+        return self._decode(self._axes.inward(Z), given)
+
+    def reconstruct(self, X):
+        """Row that the model puts in the place of each row, missing cells filled.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_samples, n_features)
+            ``inverse_transform`` of the posterior means, under the conditions of the rows.
+        """
+        return self.inverse_transform(self.infer(X)[0], self._conditions_of(X))
+
+    def interpolate(self, X, n_steps=9, *, method="linear"):
+        """Rows along the way from the first row of ``X`` to the second, through code space.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (2, n_features)
+            Start and end.  Where the model has conditions, those of the start hold all the way.
+        n_steps : int, default=9
+            Number of rows, both ends included.
+        method : {"linear", "spherical"}, default="linear"
+            Straight, or along the great circle that keeps the norm of a code.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_steps, n_features)
+            Decoded rows.
+        """
+        codes = self.infer(X)[0]
+        if len(codes) != 2 or method not in INTERPOLATIONS:
+            raise ValueError(
+                f"{type(self).__name__}.interpolate expects two rows and a method among "
+                f"{sorted(INTERPOLATIONS)}, got {len(codes)} rows and method={method!r}."
+            )
+        share = np.linspace(0.0, 1.0, n_steps)[:, None]
+        path = INTERPOLATIONS[method](codes[0], codes[1], share)
+        return self.inverse_transform(path, self._conditions_of(X, first=True))
+
+    def traverse(self, X, component, values=None):
+        """Rows that follow from moving one latent of a row and keeping the others.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (1, n_features)
+            The row.
+        component : int
+            Which latent.
+        values : array-like of shape (n_steps,), default=None
+            Where to move it; None goes from -3 to 3 standard deviations of the prior in seven
+            steps.
+
+        Returns
+        -------
+        rows : ndarray or DataFrame of shape (n_steps, n_features)
+            Decoded rows.
+        """
+        codes = self.infer(X)[0]
+        n_components = codes.shape[1]
+        whole = isinstance(component, Integral)
+        if len(codes) != 1 or not whole or not 0 <= component < n_components:
+            raise ValueError(
+                f"{type(self).__name__}.traverse expects one row and a component from 0 to "
+                f"{n_components - 1}, got {len(codes)} rows and component={component!r}."
+            )
+        if values is None:
+            values = np.linspace(-3.0, 3.0, 7) * np.abs(self._axes.unit[component])
+        values = np.atleast_1d(values)
+        path = np.repeat(codes, len(values), axis=0)
+        path[:, component] = values
+        return self.inverse_transform(path, self._conditions_of(X))
+
+    def _conditions_of(self, X, first: bool = False):
+        """The rows as their own conditions, or None where the model has none."""
+        if self.condition is None:
+            return None
+        X = check_table(self, X, reset=False)
+        return X[:1] if first else X
+
+    def _given(self, condition, method: str, n_rows: int) -> Given | None:
+        """Conditions of so many rows, or None where the model has none."""
+        asker = f"{type(self).__name__}.{method}"
+        if self.condition is None:
+            if condition is None:
+                return None
+            raise ValueError(
+                f"{asker} got conditions, and the model has none. Leave out condition, or fit "
+                "with condition=[...], the columns that are to be given."
+            )
+        if condition is None:
+            raise ValueError(
+                f"{asker} needs the conditions of the rows, as this model is of the other columns "
+                f"given {list(self.codec_.condition)!r}. Pass condition={{column: value, ...}}, "
+                "or a table with one condition per row."
+            )
+        given = self.codec_.given(condition, asker).repeated(n_rows)
+        if len(given.inputs) != n_rows:
+            raise ValueError(
+                f"{asker} got {len(given.inputs)} conditions for {n_rows} rows. Pass one "
+                "condition for all rows, or one per row."
+            )
+        return given
+
+
+def _linear(start, stop, share):
+    return start + share * (stop - start)
+
+
+def _spherical(start, stop, share):
+    norms = np.linalg.norm(start) * np.linalg.norm(stop)
+    angle = np.arccos(np.clip(start @ stop / max(norms, 1e-12), -1.0, 1.0))
+    if np.sin(angle) < 1e-6:
+        return _linear(start, stop, share)
+    weights = np.sin((1.0 - share) * angle), np.sin(share * angle)
+    return (weights[0] * start + weights[1] * stop) / np.sin(angle)
+
+
+INTERPOLATIONS = {"linear": _linear, "spherical": _spherical}
