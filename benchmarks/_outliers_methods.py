@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from _outliers_splits import Case
+from _peer_process import PeerProcess
 
 # The ten that ranks are among; a mean distance without the row itself differs from DTE-NP in
 # contaminated tables alone, and PyOD's VAE takes so long that it has some of the tables only.
@@ -21,10 +16,10 @@ BESIDE = ("DTE-NP, self left out", "PyOD VAE")
 DEFAULT = "skvae"
 OURS: dict[str, dict] = {
     DEFAULT: {},
-    "skvae, elbo": {"score": "elbo"},
-    "skvae, likelihood": {"score": "likelihood"},
-    "skvae, conditional": {"score": "conditional"},
-    "skvae, local": {"score": "local"},
+    "skvae, elbo": {"score_function": "elbo"},
+    "skvae, likelihood": {"score_function": "likelihood"},
+    "skvae, conditional": {"score_function": "conditional"},
+    "skvae, local": {"score_function": "local"},
 }
 ORDER = [*OURS, *PEERS, *BESIDE]
 
@@ -53,49 +48,19 @@ def ours(method: str, case: Case, seed: int) -> Scores:
     return Scores(rows, np.diff(clock).tolist())
 
 
-class Peers(contextlib.AbstractContextManager):
-    """The process of the peers, started when first needed."""
+class Peers(PeerProcess):
+    """Detectors of PyOD, and DTE-NP."""
 
-    def __init__(self, python: Path | None):
-        self.python, self.process, self.case = python, None, None
+    script = "_outliers_peer.py"
+    case: Case | None = None
 
     def __call__(self, method: str, case: Case, seed: int) -> Scores:
-        if self.process is None:
-            self._start()
-        data, out = (str(Path(self.folder.name, f"{name}.npz")) for name in ("data", "out"))
+        data, out = self.path("data"), self.path("out")
         if case is not self.case:
             self.case, (train, test) = case, case.matrices()
             np.savez(data, **{"train": train} | ({} if test is None else {"test": test}))
-        job = {"method": method, "seed": seed, "data": data, "out": out}
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        answer = json.loads(self._answer())
+        answer = self.ask({"method": method, "seed": seed, "data": data, "out": out})
         if "error" in answer:
             raise Failure(answer["error"])
         with np.load(out) as found:
             return Scores(found["scores"], answer["seconds"])
-
-    def _start(self) -> None:
-        script = Path(__file__).with_name("_outliers_peer.py")
-        self.folder = tempfile.TemporaryDirectory()
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [str(self.python), str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        )
-
-    def _answer(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            self.log.seek(0)
-            raise RuntimeError(f"The process of the peers ended:\n{self.log.read()[-2000:]}")
-        return line
-
-    def __exit__(self, *error) -> None:
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
-            self.folder.cleanup()

@@ -24,10 +24,10 @@ and all outliers to score. Contaminated: all rows to train on, and the same to s
 leaves a row out of its own neighbours, DTE-NP does not, as in the code of its authors. Every
 method has the settings that it comes with, the same ones everywhere, and sees the same rows.
 Peers see numbers standardised by the training rows, with medians in holes and a column per
-category; ours sees the table. `skvae` is `VAEOutlierDetector(random_state=seed)`, `skvae, NAME`
-the same with `score="NAME"`, all with `unknown="missing"` as categories may be new. Peers are
-those of PyOD 3.6.7, its PCA without the components of no variance, by which it would divide;
-DTE-NP is the mean distance to five neighbours (Livernoche et al., 2024).
+category; ours sees the table. `skvae` is `VAEOutlierDetector(random_state=seed)`, and
+`skvae, NAME` the same with `score_function="NAME"`, all with `unknown="missing"` as categories
+may be new. Peers are those of PyOD 3.6.7, its PCA without the components of no variance, by which
+it would divide; DTE-NP is the mean distance to five neighbours (Livernoche et al., 2024).
 
 `rank` is among the ten peers and the method itself, of peers among themselves and `skvae`, by the
 mean AUROC over seeds of a table, 1 the best. `cpu` is mean CPU seconds of one thread, fit and
@@ -39,7 +39,7 @@ The 22 even-numbered tables of ADBench, at most 5,000 rows, drawn with each seed
 among them as in the whole, or 20. Nothing was chosen on them: each look is listed below.
 """,
     "pool": """
-Tasks from labelled tables, at most 2,000 rows: one class normal and 2 to 25 % of others (`one`), a
+At most 2,000 rows each: one class normal and 2 to 25 % of others (`one`), a
 rare class as outliers (`rare`), cells that come from other rows (`swap`). Defaults were chosen on
 them. Tasks of one table are not independent, so tests take their mean.
 """,
@@ -68,7 +68,8 @@ def write(path: Path, results: dict[str, pd.DataFrame], measured: dict[str, list
     write_sections(page, head, ORDER_OF_SECTIONS, sections)
     log = path.with_name(f"{path.name}_log.md")
     if log.exists():
-        text = re.sub(r"^#{1,2} ", "### ", log.read_text().strip(), flags=re.MULTILINE)
+        text = re.sub(r"\A# .*\n", "", log.read_text().strip()).strip()
+        text = re.sub(r"^## ", "### ", text, flags=re.MULTILINE)
         page.write_text(f"{page.read_text()}\n## Log\n\n{text}\n")
 
 
@@ -81,7 +82,10 @@ def section(suite: str, lines: pd.DataFrame) -> list[str]:
     full = lines[lines["method"].isin(whole)]
     auroc, ap = (by_table(full, figure)[whole] for figure in ("auroc", "ap"))
     seeds = sorted(lines["seed"].unique().tolist())
-    note = f"{len(auroc)} tables, seeds {', '.join(map(str, seeds))}. {NOTES[suite].strip()}"
+    number = f"{len(auroc)} tables"
+    if suite == "pool":
+        number = f"{len(auroc)} tasks of {source_of(auroc.index).nunique()} tables"
+    note = f"{number}, seeds {', '.join(map(str, seeds))}. {NOTES[suite].strip()}"
     out = [*paragraphs(note), *means(suite, full, auroc, ap), *failures(full)]
     mine = [m for m in whole if m in OURS]
     if mine:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _peer_process import PeerProcess
 from _representation_data import COUNTS, Case
 from sklearn.decomposition import PCA, FactorAnalysis, KernelPCA
 
@@ -200,48 +195,17 @@ PEERS = ("umap", "pythae")
 # -- peers in their own environment -------------------------------------------------------------
 
 
-class Peers(contextlib.AbstractContextManager):
-    """The process of the peers, started when first needed."""
+class Peers(PeerProcess):
+    """UMAP and pythae's VAE."""
 
-    def __init__(self, python: Path | None):
-        self.python, self.process = python, None
+    script = "_representation_peer.py"
 
     def __call__(self, method: str, case: Case, d: int, seed: int) -> Codes:
-        if self.process is None:
-            self._start()
+        data, out = self.path("data"), self.path("out")
         train, test = case.matrices
-        with tempfile.TemporaryDirectory() as folder:
-            data, out = (str(Path(folder, f"{name}.npz")) for name in ("data", "out"))
-            np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
-            job = {"method": method, "d": d, "seed": seed}
-            print(
-                json.dumps(job | {"data": data, "out": out}), file=self.process.stdin, flush=True
-            )
-            seconds = json.loads(self._answer())
-            with np.load(out) as found:
-                arrays = dict(found)
+        np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
+        job = {"method": method, "d": d, "seed": seed, "data": data, "out": out}
+        seconds = self.ask(job)
+        with np.load(out) as found:
+            arrays = dict(found)
         return Codes(arrays["train"], arrays["test"], seconds, arrays.get("back"))
-
-    def _start(self) -> None:
-        script = Path(__file__).with_name("_representation_peer.py")
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [str(self.python), str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        )
-
-    def _answer(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            self.log.seek(0)
-            raise RuntimeError(f"The process of the peers ended:\n{self.log.read()[-2000:]}")
-        return line
-
-    def __exit__(self, *error) -> None:
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
