@@ -95,6 +95,19 @@ class CellEncoding(Component):
             parts.append(categories * (visible[..., self.n_numeric :] @ self.owner[0, 0]))
         return torch.cat(parts, -1)
 
+    def inputs_of_columns(self) -> list[list[int]]:
+        """Which of the numbers that ``masked`` gives each column has."""
+        n_columns = self.n_numeric + len(self.sizes)
+        numeric = n_columns + self.n_numeric * (1 + self.n_pieces)
+        places = [
+            [j, *range(n_columns + j, numeric, self.n_numeric)] for j in range(self.n_numeric)
+        ]
+        start = numeric
+        for j, size in enumerate(self.sizes, self.n_numeric):
+            places.append([j, *range(start, start + size)])
+            start += size
+        return places
+
     def _squashed(self, x: Tensor) -> Tensor:
         """Numeric cells, counts by their logarithm."""
         if not self.n_counts:

@@ -2,13 +2,23 @@
 
 from ._base import Score
 from .blend import BlendedScore, LocalScore
+from .conditional import ConditionalScore
 from .likelihood import BoundScore, LikelihoodScore
 
 SCORES = {
     "auto": BlendedScore,
+    "conditional": ConditionalScore,
     "elbo": BoundScore,
     "likelihood": LikelihoodScore,
     "local": LocalScore,
 }
 
-__all__ = ["SCORES", "BlendedScore", "BoundScore", "LikelihoodScore", "LocalScore", "Score"]
+__all__ = [
+    "SCORES",
+    "BlendedScore",
+    "BoundScore",
+    "ConditionalScore",
+    "LikelihoodScore",
+    "LocalScore",
+    "Score",
+]
