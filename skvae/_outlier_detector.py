@@ -50,7 +50,7 @@ class VAEOutlierDetector(PromisesMixin, OutlierMixin, BaseVAE):
         tables of counts and flags alone, whose codes are informative as they are.
     posterior : {"normal", "deterministic"} or Posterior, default="normal"
         Family of q(z|x).
-    prior : {"aggregate", "normal", "mixture"} or Prior, default="aggregate"
+    prior : {"aggregate", "normal", "mixture", "vamp", "flow"} or Prior, default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \

@@ -265,7 +265,7 @@ class DReG(IWAE):
         """Log weights through whose codes the gradient flows by ``share``, once more."""
         z = step.z.view_as(step.z)
         for codes in (step.seen, z):
-            if codes.requires_grad:
+            if codes is not None and codes.requires_grad:
                 codes.register_hook(lambda gradient: gradient * share.unsqueeze(-1))
         return replace(step, posterior=step.posterior.detached(), z=z).log_weight()
 

@@ -47,7 +47,7 @@ class Decoder:
         self.single = copy.deepcopy(vae).to("cpu").eval()
         self.vae = copy.deepcopy(self.single).double()
         with torch.no_grad():
-            drawn = self.single.prior().sample(_noise(), rows_at_once(self.vae))
+            drawn = self.single.codes().sample(_noise(), rows_at_once(self.vae))
         self.reference = drawn[0, 0].numpy()
 
     @torch.no_grad()

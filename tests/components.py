@@ -36,7 +36,7 @@ from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import NeighborGraph
 from skvae.posteriors import Deterministic, DiagonalNormal
-from skvae.priors import Aggregate, GaussianMixture, StandardNormal
+from skvae.priors import Aggregate, Flow, GaussianMixture, StandardNormal, VampPrior
 from skvae.vae import VAE
 from skvae.views import Denoising
 
@@ -56,6 +56,8 @@ PRIORS = {
     "standard": StandardNormal(),
     "mixture": GaussianMixture(n_mixture_components=3),
     "aggregate": Aggregate(n_mixture_components=2),
+    "vamp": VampPrior(n_mixture_components=3),
+    "flow": Flow(n_normals=2, n_hidden=8, max_iter=20),
 }
 # One block of one kind each; Columnwise wraps them in an estimator.
 BLOCK_LIKELIHOODS = {

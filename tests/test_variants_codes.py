@@ -3,14 +3,27 @@
 import numpy as np
 import pytest
 import torch
-from components import blocks_of, random_batch, tiny_vae
+from components import (
+    PRIORS,
+    SEEDS,
+    blocks_of,
+    random_batch,
+    small,
+    table,
+    tiny_vae,
+)
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import special, stats
+from sklearn.base import clone
 
+from skvae import VAETransformer
+from skvae import distributions as D
+from skvae._component import Shapes
 from skvae.likelihoods import Normal
 from skvae.networks import MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
+from skvae.priors import Aggregate, VampPrior
 
 NOISE = 0.5
 LOADINGS = torch.tensor([[1.0, 0.5, -0.8], [0.0, 0.7, 0.6]]).double()
@@ -120,3 +133,133 @@ def test_doubly_reparameterised_gradient_leaves_that_of_a_penalty_alone():
         )
         found.append(for_both - for_one)
     assert_allclose(*found, rtol=1e-9, atol=1e-12)
+
+
+# -------------------------------------------------------------------------------------- priors
+
+
+def fitted_prior(name, n_latents, codes, seeds=SEEDS):
+    """A VAE with the prior of an example, refitted to codes, in evaluation."""
+    vae = tiny_vae(seeds, n_components=n_latents, prior=PRIORS[name])
+    vae.uncalibrate()
+    vae.prior.calibrate(np.stack([codes] * len(seeds)), seeds)
+    return vae.eval()
+
+
+def ring(n_rows, seed=0):
+    """Codes on a circle, or about two points of the line."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, n_rows)
+    return np.c_[np.cos(angle), np.sin(angle)] * 1.5 + 0.1 * rng.normal(size=(n_rows, 2))
+
+
+def grid(n_latents):
+    """Points that cover the codes, ``(points, n_latents)``, and the volume of each."""
+    n_points = 2001 if n_latents == 1 else 241
+    axis = np.linspace(-6, 6, n_points)
+    mesh = np.stack(np.meshgrid(*[axis] * n_latents, indexing="ij"), -1).reshape(-1, n_latents)
+    return torch.tensor(mesh, dtype=torch.float32), (axis[1] - axis[0]) ** n_latents
+
+
+@pytest.mark.parametrize("n_latents", [1, 2])
+@pytest.mark.parametrize("name", PRIORS)
+def test_prior_integrates_to_one_and_its_draws_have_its_density(name, n_latents):
+    vae = fitted_prior(name, n_latents, ring(400)[:, :n_latents])
+    prior = vae.codes()
+    points, volume = grid(n_latents)
+
+    def density(z):
+        log_p = prior.log_prob(z.expand(2, 1, -1, -1)).detach().double()
+        return (log_p.sum(-1) if log_p.ndim == 4 else log_p)[:, 0]
+
+    log_p = density(points)
+    mass = log_p.exp() * volume
+    assert_allclose(mass.sum(-1), 1.0, atol=2e-3)
+    drawn = prior.sample(Noise([1, 2]), 10_000).detach()
+    assert drawn.shape == (2, 1, 10_000, n_latents)
+    for member, (z, found) in enumerate(zip(drawn[:, 0], density(drawn))):
+        expected = (mass[member] * log_p[member]).sum()
+        error = found.std() / len(z) ** 0.5
+        assert abs(found.mean() - expected) < 5 * error + 2e-3
+        mean = mass[member] @ points.double()
+        spread = mass[member] @ points.double().square() - mean**2
+        assert_allclose(z.mean(0), mean, atol=5 * (spread.max() / len(z)).sqrt().item())
+        assert_allclose(z.var(0), spread, rtol=0.1)
+        moved = density(drawn + 0.5)[member].mean()
+        assert abs(moved - expected) > 0.05, "other draws would do as well"
+
+
+def test_flow_finds_the_ring_that_a_mixture_misses_and_no_ring_in_normal_codes():
+    rng = np.random.default_rng(1)
+    flow = clone(PRIORS["flow"]).set_params(n_normals=4, n_hidden=32, max_iter=40)
+    for codes, gain in ((ring(1500), (0.15, 1.0)), (rng.normal(size=(1500, 2)), (-0.03, 0.03))):
+        scores = []
+        for prior in (Aggregate(4), flow):
+            prior = clone(prior).build(Shapes(3, 2, ()), Noise([0]))
+            prior.calibrate(codes[None, :1000], [0])
+            held_out = torch.tensor(codes[1000:], dtype=torch.float32)[None, None]
+            scores.append(prior.eval()().log_prob(held_out).mean().item())
+        assert gain[0] < scores[1] - scores[0] < gain[1]
+
+
+def test_flow_of_a_member_is_that_of_the_member_alone():
+    codes = np.stack([ring(200), ring(200, 1)])
+    z = torch.tensor(codes[:, None, :20], dtype=torch.float32)
+    stack = clone(PRIORS["flow"]).build(Shapes(3, 2, ()), Noise(SEEDS))
+    stack.calibrate(codes, SEEDS)
+    together = stack.eval()().log_prob(z)
+    assert not torch.equal(together[0], stack().log_prob(z.flip(0))[0])
+    for i, seed in enumerate(SEEDS):
+        alone = clone(PRIORS["flow"]).build(Shapes(3, 2, ()), Noise([seed]))
+        alone.calibrate(codes[i : i + 1], [seed])
+        assert torch.equal(alone.eval()().log_prob(z[i : i + 1])[0], together[i])
+    stack.uncalibrate()
+    assert isinstance(stack(), D.StandardNormal)
+
+
+def test_vamp_prior_of_all_rows_is_the_aggregate_posterior():
+    vae = tiny_vae(prior=VampPrior(6))
+    batch = random_batch(blocks_of(vae.likelihood))
+    vae.prior.start(batch.inputs)
+    z = torch.randn(2, 1, 50, 2, generator=torch.Generator().manual_seed(0))
+    q = vae.infer(batch.inputs)
+    rows = stats.norm(q.loc.detach()[:, 0, None], q.scale.detach()[:, 0, None])
+    terms = rows.logpdf(z[:, 0, :, None]).sum(-1)
+    expected = special.logsumexp(terms, axis=-1) - np.log(6)
+    assert_allclose(vae.codes().log_prob(z)[:, 0].detach(), expected, rtol=1e-4)
+    step = vae(batch, Noise(SEEDS))
+    assert_allclose(step.prior.log_prob(z)[:, 0].detach(), expected, rtol=1e-4)
+    # What calibration does to the posterior of a row is no matter of the prior.
+    vae.eval().posterior.calibrate(torch.tensor([1.0, 1.0]))
+    assert_allclose(vae.codes().log_prob(z)[:, 0].detach(), expected, rtol=1e-4)
+    vae.prior.start(batch.inputs[:, :, :1])
+    one = vae.codes().log_prob(z)[:, 0].detach().numpy()
+    assert np.abs(one - expected).max() > 0.1
+
+
+def clusters(n_rows, n_clusters, n_columns=5, seed=0):
+    """Rows about points on a circle in a plane, and the cluster of each."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_clusters, size=n_rows)
+    angle = 2 * np.pi * y / n_clusters
+    plane = np.random.default_rng(9).normal(size=(2, n_columns))
+    X = 4 * np.c_[np.cos(angle), np.sin(angle)] @ plane
+    return X + 0.4 * rng.normal(size=X.shape), y
+
+
+def test_vamp_prior_describes_clusters_better_than_a_standard_normal():
+    X, _ = clusters(400, 5)
+    settings = {"objective": "elbo", "hidden_layer_sizes": (16,), "max_iter": 30}
+    settings["learning_rate_init"] = 0.01
+    scores = {
+        prior: VAETransformer(2, prior=prior, random_state=0, **settings)
+        .fit(X[:300])
+        .score(X[300:])
+        for prior in (VampPrior(10), "normal")
+    }
+    assert min(scores.values()) == scores["normal"] < max(scores.values()) - 0.3
+
+
+def test_vamp_prior_refuses_codes_without_a_density():
+    with pytest.raises(ValueError, match="VampPrior .* must be normal.*prior='aggregate'"):
+        small(prior="vamp", posterior="deterministic").fit(table())

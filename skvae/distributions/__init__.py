@@ -6,6 +6,7 @@ an argument.  Arguments are not validated: the networks guarantee them.
 """
 
 from ._base import Distribution
+from .autoregressive import AutoregressiveCodes
 from .cell_mixture import CellMixture
 from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
@@ -14,6 +15,7 @@ from .normal import EncodedNormal, Normal
 from .sized_counts import SizedCounts
 
 __all__ = [
+    "AutoregressiveCodes",
     "Bernoulli",
     "Blocks",
     "Categorical",

@@ -139,6 +139,7 @@ class ByHand:
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder; its output begins a graph."""
+        self.inputs = inputs
         self.encoded = self._run(0, self.encoder, inputs).requires_grad_()
         return self.encoded
 
@@ -168,7 +169,14 @@ class ByHand:
             )
             found = [direct + through for direct, through in zip(found, through_z)]
         if encoded:
-            self._backward(0, self.encoder, found.pop(0), for_input=False)
+            learned = self.inputs.requires_grad
+            for_inputs = self._backward(0, self.encoder, found.pop(0), for_input=learned)
+            if learned:
+                for_inputs = for_inputs[..., : self.inputs.shape[-1]].reshape(self.inputs.shape)
+                through_inputs = torch.autograd.grad(
+                    self.inputs, others, for_inputs, allow_unused=True, materialize_grads=True
+                )
+                found = [direct + through for direct, through in zip(found, through_inputs)]
         self.encoded = None
         return found
 

@@ -1,0 +1,24 @@
+"""Priors p(z): what a code looks like before its row is seen."""
+
+from ._base import Prior
+from .flow import Flow
+from .normal import Aggregate, GaussianMixture, StandardNormal
+from .vamp import VampPrior
+
+PRIORS: dict[str, type[Prior]] = {
+    "aggregate": Aggregate,
+    "normal": StandardNormal,
+    "mixture": GaussianMixture,
+    "vamp": VampPrior,
+    "flow": Flow,
+}
+
+__all__ = [
+    "PRIORS",
+    "Aggregate",
+    "Flow",
+    "GaussianMixture",
+    "Prior",
+    "StandardNormal",
+    "VampPrior",
+]
