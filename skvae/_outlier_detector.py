@@ -14,12 +14,13 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._base import BaseVAE
+from ._explanation import ExplanationMixin
 from ._promises import PromisesMixin
 from ._sklearn_compat import with_callbacks
 from .scores import SCORES, Score
 
 
-class VAEOutlierDetector(PromisesMixin, OutlierMixin, BaseVAE):
+class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE):
     """Outliers by the likelihood of a variational autoencoder.
 
     A row is an outlier when its log-likelihood, in nats over its observed cells, is below
@@ -140,6 +141,8 @@ class VAEOutlierDetector(PromisesMixin, OutlierMixin, BaseVAE):
         Scores of the rows kept aside, or of each fold by the model that has not seen it.
     fold_detectors_ : list of VAEOutlierDetector
         The model of each fold, if ``conformal`` is a number of them.
+    typical_cells_ : ndarray of shape (n_features,)
+        Nats that the median cell of each column adds to the sum that ``explain`` is of.
     codec_ : TableCodec
         What was learned about the columns.
     vae_ : VAE
@@ -313,6 +316,7 @@ class VAEOutlierDetector(PromisesMixin, OutlierMixin, BaseVAE):
         """Train, fit the score function and set the threshold."""
         held_out = fit_rows(X, sample_weight, resume=self.warm_start)
         self.score_ = self._resolve_score().fit(self, X, held_out)
+        self._fit_explanation(X, held_out)
         scores = self.score_samples(X)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
         if self.contamination == "auto":

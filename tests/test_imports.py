@@ -24,6 +24,7 @@ AXES = {
     "penalties",
     "posteriors",
     "priors",
+    "supervision",
     "views",
 }
 CORE = {
@@ -45,6 +46,7 @@ ENGINE = {
     "factor_model",
     "gaussian_score",
     "inference",
+    "semi_supervised",
     "sensitivity",
     "training",
     "vae",
@@ -194,10 +196,12 @@ def test_estimators_know_only_the_base(name):
         "_base",
         "_conditional",
         "_decoding",
+        "_explanation",
         "_latents",
         "_persistence",
         "_promises",
         "_sklearn_compat",
+        "_supervised",
         "code_axes",
         "exceptions",
         "imputation",
@@ -211,6 +215,12 @@ def test_estimators_know_only_the_base(name):
 @pytest.mark.parametrize("name", cases("scores"))
 def test_scores_know_estimators_by_their_methods(name):
     assert not parts_imported(name) & (ESTIMATORS | {"", "_base", "plotting", "metrics"})
+
+
+@pytest.mark.parametrize("name", cases("cellwise"))
+def test_cells_are_judged_by_models_alone(name):
+    above = ESTIMATORS | {"", "_base", "_explanation", "plotting", "metrics", "scores"}
+    assert not parts_imported(name) & above
 
 
 @pytest.mark.parametrize("name", cases("pyod"))

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..inference import chunk_rows, in_chunks
-from ..table import Encoded
+from .evidence import Cells, Evidence, most_plausible, observed
 from .fitting import fit_cellwise
 from .leave_one_out import LeaveOneOut
 from .model import CellwiseVAE
@@ -26,7 +26,7 @@ MODELLED_AS = {
 }
 
 
-class CellModel:
+class CellModel(Evidence):
     """Log-probability of each cell of an encoded table given the other cells of its row.
 
     Parameters
@@ -46,53 +46,64 @@ class CellModel:
     def fit(cls, codec, encoded, held_out, trim: float, rng, device) -> CellModel:
         """Train on the rows of an encoded table that are not held out."""
         blocks = _blocks(codec.blocks_)
-        mask = _mask(encoded)
+        mask = observed(encoded)
         n_numeric = len(blocks[0][1]) if blocks[0][0] == "continuous" else 0
         scale = RobustScale(encoded.values[:, :n_numeric], mask[:, :n_numeric], MIN_SCALE)
-        cells, _ = _scaled(encoded, scale, codec.log_scale_)
-        vae = fit_cellwise(cells, mask, held_out, blocks, scale.floor, trim, rng, device)
+        values = _scaled(encoded, scale, codec.log_scale_).values
+        vae = fit_cellwise(values, mask, held_out, blocks, scale.floor, trim, rng, device)
         return cls(vae, scale, codec.log_scale_)
 
     def log_prob(self, encoded, device) -> np.ndarray:
         """In nats and the units of the columns ``(rows, columns)``; 0 where cells are missing."""
-        values, log_slope = _scaled(encoded, self.scale, self.log_unit)
+        cells = self.prepare(encoded)
+        found, _ = self.terms(cells.values, cells.mask, device)
+        return found - cells.log_slope
+
+    def prepare(self, encoded) -> Cells:
+        """Cells on the scale of the model."""
+        return _scaled(encoded, self.scale, self.log_unit)
+
+    def terms(self, values, visible, device):
+        """Log-probability of each visible cell given the other visible ones; there is no rest."""
         leave_one_out = LeaveOneOut(self.vae, N_DRAWS, device)
 
-        def of_chunk(cells: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
-            return (leave_one_out.log_prob(cells, visible),)
+        def of_chunk(cells: Tensor, shown: Tensor) -> tuple[Tensor, ...]:
+            return (leave_one_out.log_prob(cells, shown),)
 
-        mask = _mask(encoded)
-        size = chunk_rows(N_DRAWS * self.vae.n_members, leave_one_out.n_parameters)
-        (found,) = in_chunks(of_chunk, [values, mask.astype(np.float32)], device, size)
-        return np.where(mask, found.astype(np.float64) - log_slope, 0.0)
+        found = self._in_chunks(of_chunk, values, visible, device)
+        return np.where(visible, found.astype(np.float64), 0.0), np.zeros(len(found))
+
+    def guess(self, values, visible, device):
+        """Mean of numbers on the scale of the model, most likely category of others."""
+        leave_one_out = LeaveOneOut(self.vae, N_DRAWS, device)
+
+        def of_chunk(cells: Tensor, shown: Tensor) -> tuple[Tensor, ...]:
+            return (most_plausible(leave_one_out(cells, shown)),)
+
+        return self._in_chunks(of_chunk, values, visible, device)
+
+    def restored(self, values):
+        """Values as the codec decodes them."""
+        out, n = values.astype(np.float64), len(self.scale.loc)
+        out[:, :n] = self.scale.backward(values[:, :n])
+        return out
+
+    def _in_chunks(self, function, values, visible, device) -> np.ndarray:
+        n_parameters = self.vae.likelihood.n_parameters
+        size = chunk_rows(N_DRAWS * self.vae.n_members, n_parameters)
+        (found,) = in_chunks(function, [values, visible.astype(np.float32)], device, size)
+        return found
 
 
-def _scaled(encoded, scale: RobustScale, log_unit) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as the model has them, and the logarithm of the slope of cells by these."""
-    n = len(scale.loc)
+def _scaled(encoded, scale: RobustScale, log_unit) -> Cells:
+    mask, n = observed(encoded), len(scale.loc)
     values = encoded.values.copy()
     log_slope = np.tile(log_unit, (len(values), 1))
     values[:, :n], slope = scale.forward(encoded.values[:, :n])
     log_slope[:, :n] += slope
     if encoded.log_jacobian is not None:
         log_slope += encoded.log_jacobian
-    return np.where(_mask(encoded), values, np.float32(0.0)), log_slope
-
-
-def joined(parts: list[Encoded]) -> Encoded:
-    """One table of its parts."""
-    if len(parts) == 1:
-        return parts[0]
-    values, inputs = (
-        np.concatenate(arrays) for arrays in zip(*((p.values, p.inputs) for p in parts))
-    )
-    mask = None
-    if any(part.mask is not None for part in parts):
-        mask = np.concatenate([_mask(part) for part in parts])
-    jacobian = None
-    if parts[0].log_jacobian is not None:
-        jacobian = np.concatenate([part.log_jacobian for part in parts])
-    return Encoded(values, mask, inputs, jacobian)
+    return Cells(np.where(mask, values, np.float32(0.0)), mask, np.where(mask, log_slope, 0.0))
 
 
 def _blocks(blocks) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -101,9 +112,3 @@ def _blocks(blocks) -> tuple[tuple[str, tuple[int, ...]], ...]:
         (kind, tuple(size for _, sizes in group for size in sizes))
         for kind, group in groupby(named, key=lambda block: block[0])
     )
-
-
-def _mask(encoded) -> np.ndarray:
-    if encoded.mask is None:
-        return np.ones(encoded.values.shape, dtype=bool)
-    return encoded.mask

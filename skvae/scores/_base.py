@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..cellwise.evidence import Evidence
+
 
 class Score(BaseEstimator):
     """Base of the scores: higher is more normal, and a row's score depends on that row alone.
@@ -53,3 +55,19 @@ class Score(BaseEstimator):
             In nats; higher is more normal.
         """
         raise NotImplementedError
+
+    def evidence(self, model: Any) -> Evidence | None:
+        """What tells the cells of a row apart, or None if the score knows of none.
+
+        Parameters
+        ----------
+        model : VAEOutlierDetector
+            That of ``fit``.
+
+        Returns
+        -------
+        evidence : Evidence or None
+            Its terms sum to the score where the score is a sum; None has the detector fit a
+            conditional model.
+        """
+        return None

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from ..cellwise.cells import CellModel, joined
+from ..cellwise.cells import CellModel
+from ..cellwise.evidence import Evidence, joined
 from ._base import Score
 
 
@@ -75,6 +76,10 @@ class ConditionalScore(Score):
                 model.codec_, encoded, held_out, self.trim, rng, model._device()
             )
         return self
+
+    def evidence(self, model: Any) -> Evidence:
+        """The conditional model."""
+        return self.cells_
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Sum over the cells of each row."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..cellwise.evidence import Evidence
+from ..cellwise.reconstruction import BoundTerms, LikelihoodTerms
 from ._base import Score
 
 
@@ -33,6 +35,11 @@ class LikelihoodScore(Score):
         model._check_has_scores()
         return model._score(X, model.n_draws)
 
+    def evidence(self, model: Any) -> Evidence:
+        """The terms of each cell, draws of the code weighed by importance."""
+        model._check_has_scores()
+        return LikelihoodTerms(model.vae_, model.codec_, model.n_draws)
+
 
 class BoundScore(Score):
     """Evidence lower bound on log p(x) over the observed cells of a row, in nats.
@@ -56,3 +63,8 @@ class BoundScore(Score):
         """Bound of each row."""
         model._check_has_scores()
         return model._bound(X, model.n_draws)
+
+    def evidence(self, model: Any) -> Evidence:
+        """The terms of each cell."""
+        model._check_has_scores()
+        return BoundTerms(model.vae_, model.codec_, model.n_draws)

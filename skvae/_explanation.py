@@ -1,0 +1,179 @@
+"""Which cells make a row an outlier, and what would be normal in their place."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from .cellwise.attribution import Attribution
+from .cellwise.evidence import joined
+from .scores import ConditionalScore
+from .table import check_table
+from .table.filling import filled
+from .table.frames import container_of
+from .table.per_cell import per_cell
+
+# What the price of the code is called among the names of columns.
+CODE = "(code)"
+# Rows that tell what is typical of a column.
+MOST_TYPICAL_ROWS = 2000
+
+
+class ExplanationMixin:
+    """Attribution of scores to cells, for detectors with a ``codec_``."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def _fit_explanation(self, X, held_out: np.ndarray) -> None:
+        """Learn what is typical of each column, by a conditional model where it takes one."""
+        evidence = self.score_.evidence(self)
+        if evidence is None:
+            evidence = ConditionalScore().fit(self, X, held_out).cells_
+        rows = _safe_indexing(X, held_out[:MOST_TYPICAL_ROWS])
+        with self._arithmetic():
+            cells = evidence.prepare(self._joined(rows))
+            self.attribution_ = Attribution(evidence, cells, self._device())
+        self.typical_cells_ = np.zeros(self.n_features_in_)
+        self.typical_cells_[self._modelled_places()] = self.attribution_.typical
+
+    def explain(self, X):
+        """Say which cells make each row odd, and by how much.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        contributions : pandas DataFrame of shape (n_samples, n_features)
+            Nats that each cell adds to the score of its row beyond a typical cell of its column,
+            the median of rows held out: negative for cells that make the row odd, NaN for
+            missing cells, 0 for constant columns.  See Notes.
+
+        Notes
+        -----
+        One wrong cell makes others unlikely too, given it.  So a cell whose absence improves its
+        row by 3 nats or more beyond what a typical cell would have added answers for all that
+        its absence changes, the worst cell first and three at most; the others are judged
+        without those.  Contributions, with ``typical_cells_`` added to those of the observed
+        cells, therefore sum to a score without remainder:
+
+        - ``score_function="conditional"``: that of the detector, the sum over cells of
+          log p(cell | the others);
+        - ``"elbo"``: that of the detector, the bound: E_q log p(cell | z) per cell, and a further
+          column ``"(code)"`` for what the codes cost;
+        - ``"likelihood"``: that of the detector, the terms of the bound with draws weighed by
+          importance, and the rest in ``"(code)"``;
+        - others, which are no sums over cells: the score ``"conditional"``, whose model the
+          detector fits beside them.
+
+        References
+        ----------
+        Rousseeuw and Van den Bossche, Detecting Deviating Data Cells, 2018.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import VAEOutlierDetector
+        >>> X, _ = load_iris(return_X_y=True, as_frame=True)
+        >>> detector = VAEOutlierDetector(score_function="conditional", random_state=0).fit(X)
+        >>> odd = X[:1].copy()
+        >>> odd["petal length (cm)"] = 14.0  # 1.4, but for the point
+        >>> detector.explain(odd).idxmin(axis=1).item()
+        'petal length (cm)'
+        """
+        check_is_fitted(self)
+        X = check_table(self, X, reset=False)
+        attribution = self.attribution_
+        with self._arithmetic():
+            cells = attribution.evidence.prepare(self._joined(X))
+            found, rest = attribution.contributions(cells, self._device())
+        out = np.zeros((len(found), self.n_features_in_))
+        relative = np.where(cells.mask, found - attribution.typical, np.nan)
+        out[:, self._modelled_places()] = relative
+        names = self._cell_names()
+        if attribution.evidence.has_rest:
+            names.append(CODE)
+            out = np.column_stack([out, rest - attribution.typical_rest])
+        return per_cell(X, names, out)
+
+    def repair(self, X, n_cells=1):
+        """Change the cells of outliers that keep them from being normal.
+
+        In each round one cell is changed to its most plausible value given the others: the
+        likeliest category, or the mean on a scale that is logarithmic for far values.  It is
+        the first of those that ``explain`` finds to answer for more than themselves, the others
+        of these not being asked; where there is none, the one whose change raises the sum of
+        ``explain`` most.  A row is left as soon as ``predict`` calls it an inlier, and an inlier
+        as it is; missing cells stay missing.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+        n_cells : int, default=1
+            Most cells to change in a row.
+
+        Returns
+        -------
+        repaired : array or DataFrame of shape (n_samples, n_features)
+            The rows, in the container of ``X``.
+        changed : pandas DataFrame of bool, shape (n_samples, n_features)
+            Which cells were changed.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import VAEOutlierDetector
+        >>> X, _ = load_iris(return_X_y=True, as_frame=True)
+        >>> detector = VAEOutlierDetector(score_function="conditional", random_state=0).fit(X)
+        >>> odd = X[:1].copy()
+        >>> odd["petal length (cm)"] = 14.0
+        >>> repaired, changed = detector.repair(odd)
+        >>> bool(repaired["petal length (cm)"].item() < 2.5)
+        True
+        """
+        check_is_fitted(self)
+        validate_parameter_constraints(
+            {"n_cells": [Interval(Integral, 1, None, closed="left")]},
+            {"n_cells": n_cells},
+            f"{type(self).__name__}.repair",
+        )
+        X = check_table(self, X, reset=False)
+        changed = np.zeros((_num_samples(X), self.n_features_in_), dtype=bool)
+        for _ in range(n_cells):
+            where, table = self._replacements(X, ~changed & (self.predict(X) < 0)[:, None])
+            if not where.any():
+                break
+            X, changed = filled(X, where, table), changed | where
+        return X, per_cell(X, self._cell_names(), changed)
+
+    def _replacements(self, X, free: np.ndarray):
+        """Where one of the free cells of a row is better replaced, and a table with it."""
+        attribution, codec, places = self.attribution_, self.codec_, self._modelled_places()
+        with self._arithmetic():
+            cells = attribution.evidence.prepare(self._joined(X))
+            rows, columns, values = attribution.replacements(
+                cells, free[:, places], self._device()
+            )
+        where = np.zeros_like(free)
+        where[rows, places[columns]] = True
+        cells.values[rows, columns] = values
+        return where, codec.decode(attribution.evidence.restored(cells.values), container_of(X))
+
+    def _cell_names(self) -> list:
+        return [column.name for column in self.codec_.columns_]
+
+    def _modelled_places(self) -> np.ndarray:
+        return np.asarray(self.codec_.modelled_index_)
+
+    def _joined(self, X):
+        return joined([part for _, part in self._parts(X)[1]])

@@ -1,0 +1,163 @@
+"""Which cells make a row odd, and what would be normal in their place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .evidence import Cells, Evidence
+
+# Cells that are tried in each round, those least likely for their column first.
+N_CANDIDATES = 8
+# So many cells of a row are taken for its oddities at most.
+MOST_ODD = 3
+# A cell is one if the rest of its row is better without it by so many nats, beyond what a
+# typical cell of its column loses.
+LEAST_GAIN = 3.0
+
+
+class _Odd(NamedTuple):
+    """Terms of all cells and the rest; which cells are left, and the order of those taken."""
+
+    terms: np.ndarray
+    rest: np.ndarray
+    visible: np.ndarray
+    place: np.ndarray
+
+
+class Attribution:
+    """The score of a row as a sum over its cells, and cells that would raise it.
+
+    One wrong cell makes the others unlikely too, given it.  Cells are therefore judged by what
+    the whole row gains without them: the one with the largest gain is taken away and answers
+    for all of it, and so on while there is such a cell.  What is left is judged cell by cell.
+    As each cell answers for what its absence changes, the contributions sum to the score.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        What the model says.
+    cells : Cells
+        Ordinary rows, which tell what is typical of a column.
+    device : torch.device
+
+    Attributes
+    ----------
+    typical : ndarray (columns,)
+        Median term of the cells of each column, in nats and their units.
+    typical_rest : float
+        That of what is no cell's.
+
+    References
+    ----------
+    Rousseeuw and Van den Bossche, Detecting Deviating Data Cells, 2018.
+    """
+
+    def __init__(self, evidence: Evidence, cells: Cells, device):
+        self.evidence = evidence
+        terms, rest = self._terms(cells, cells.mask, device)
+        seen = np.where(cells.mask, terms, np.nan)
+        with np.errstate(all="ignore"):
+            filled = np.where(cells.mask.any(0), seen, 0.0)
+        self.typical = np.nanmedian(filled, axis=0)
+        self.typical_rest = float(np.median(rest))
+
+    def contributions(self, cells: Cells, device) -> tuple[np.ndarray, np.ndarray]:
+        """Nats ``(rows, columns)`` that sum, with the rest ``(rows,)``, to the scores."""
+        odd = self._odd(cells, device)
+        return odd.terms, odd.rest
+
+    def replacements(self, cells: Cells, free: np.ndarray, device) -> tuple[np.ndarray, ...]:
+        """One cell of each row to replace, and by what.
+
+        It is the first of the odd cells, by its most plausible value given the cells that are
+        not odd; in a row without one, the cell whose replacement raises the score most.
+
+        Parameters
+        ----------
+        cells : Cells
+        free : ndarray of bool (rows, columns)
+            Cells that may be replaced.
+        device : torch.device
+
+        Returns
+        -------
+        rows, columns : ndarray of int
+            At most one cell per row.
+        values : ndarray of float32
+            What to put there.
+        """
+        asked = np.flatnonzero((free & cells.mask).any(1))
+        if not len(asked):
+            return asked, asked, np.empty(0, dtype=np.float32)
+        cells, free = cells.take(asked), free[asked] & cells.mask[asked]
+        odd = self._odd(cells, device)
+        guesses = self.evidence.guess(cells.values, odd.visible, device)
+        place = np.where(free & ~odd.visible, odd.place, np.inf)
+        rows = np.flatnonzero(np.isfinite(place).any(1))
+        columns = place[rows].argmin(1)
+        others = np.setdiff1d(np.arange(len(free)), rows)
+        more_rows, more_columns = self._best_replacements(cells, free, guesses, others, device)
+        rows, columns = np.append(rows, more_rows), np.append(columns, more_columns)
+        return asked[rows], columns, guesses[rows, columns]
+
+    def _odd(self, cells: Cells, device) -> _Odd:
+        """Take the odd cells of each row away, one after another."""
+        visible = cells.mask.copy()
+        terms, rest = self._terms(cells, visible, device)
+        found, place = np.zeros_like(terms), np.zeros(terms.shape)
+        going = np.flatnonzero(visible.sum(1) > 1)
+        for i in range(MOST_ODD):
+            rows, columns = self._candidates(terms[going], visible[going])
+            if not len(rows):
+                break
+            rows = going[rows]
+            without = visible[rows]
+            without[np.arange(len(rows)), columns] = False
+            new_terms, new_rest = self._terms(cells.take(rows), without, device)
+            change = terms[rows].sum(1) + rest[rows] - new_terms.sum(1) - new_rest
+            gain = self.typical[columns] - change
+            best = _best_of_each(rows, gain)
+            best = best[gain[best] >= LEAST_GAIN]
+            going, places = rows[best], columns[best]
+            found[going, places], place[going, places] = change[best], i
+            visible[going, places] = False
+            terms[going], rest[going] = new_terms[best], new_rest[best]
+            going = going[visible[going].sum(1) > 1]
+        return _Odd(np.where(visible, terms, found), rest, visible, place)
+
+    def _best_replacements(self, cells: Cells, free, guesses, chosen, device):
+        """Rows among the chosen ones and the cell of each that is best replaced."""
+        cells, free, guesses = cells.take(chosen), free[chosen], guesses[chosen]
+        if not len(chosen):
+            return chosen, chosen
+        before, rest = self.evidence.terms(cells.values, cells.mask, device)
+        rows, columns = self._candidates(before - np.where(cells.mask, cells.log_slope, 0), free)
+        values = cells.values[rows]
+        values[np.arange(len(rows)), columns] = guesses[rows, columns]
+        after, new_rest = self.evidence.terms(values, cells.mask[rows], device)
+        gain = after.sum(1) + new_rest - before[rows].sum(1) - rest[rows]
+        best = _best_of_each(rows, gain)
+        best = best[gain[best] > 0]
+        return chosen[rows[best]], columns[best]
+
+    def _terms(self, cells: Cells, visible: np.ndarray, device) -> tuple[np.ndarray, np.ndarray]:
+        """Terms in the units of the cells."""
+        terms, rest = self.evidence.terms(cells.values, visible, device)
+        return terms - np.where(visible, cells.log_slope, 0.0), rest
+
+    def _candidates(self, terms: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the cells to try."""
+        relative = np.where(visible, terms - self.typical, np.inf)
+        order = np.argsort(relative, axis=1, kind="stable")[:, :N_CANDIDATES]
+        rows = np.repeat(np.arange(len(order)), order.shape[1])
+        columns = order.ravel()
+        kept = visible[rows, columns]
+        return rows[kept], columns[kept]
+
+
+def _best_of_each(rows: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Places of the largest gain of each row, which stand side by side."""
+    order = np.lexsort((-gain, rows))
+    return order[np.unique(rows[order], return_index=True)[1]]

@@ -1,0 +1,89 @@
+"""What a model says about the cells of rows of which some cells are taken away."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..table import Encoded
+
+
+class Cells(NamedTuple):
+    """An encoded table as a model has it.
+
+    Parameters
+    ----------
+    values : ndarray of float32 (rows, columns)
+    mask : ndarray of bool (rows, columns)
+        Observed cells.
+    log_slope : ndarray (rows, columns)
+        What to subtract from log densities of the values to have those of the cells in their
+        own units; 0 where cells are missing.
+    """
+
+    values: np.ndarray
+    mask: np.ndarray
+    log_slope: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Cells:
+        """These rows."""
+        return Cells(*(part[rows] for part in self))
+
+
+class Evidence:
+    """Base of what tells cells apart: terms per cell that make up the score of a row."""
+
+    # Whether something beside the cells is part of a score.
+    has_rest = False
+
+    def prepare(self, encoded: Any) -> Cells:
+        """Cells as the model has them."""
+        raise NotImplementedError
+
+    def terms(self, values: np.ndarray, visible: np.ndarray, device) -> tuple:
+        """Nats of the visible cells, 0 elsewhere, and the rest of the score of each row.
+
+        Both in the units of the values, ``(rows, columns)`` and ``(rows,)``.
+        """
+        raise NotImplementedError
+
+    def guess(self, values: np.ndarray, visible: np.ndarray, device) -> np.ndarray:
+        """Most plausible value of each cell ``(rows, columns)`` given the visible others."""
+        raise NotImplementedError
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """Values as the codec decodes them."""
+        return values
+
+
+def observed(encoded: Any) -> np.ndarray:
+    """Where cells of an encoded table are observed."""
+    if encoded.mask is None:
+        return np.ones(encoded.values.shape, dtype=bool)
+    return encoded.mask
+
+
+def most_plausible(cells) -> Tensor:
+    """Best value ``(rows, columns)`` of distributions over members and draws."""
+    parts = []
+    for part in cells.parts:
+        if hasattr(part, "probs") and part.probs.ndim == 5:
+            parts.append(part.probs.mean((0, 1)).argmax(-1).to(part.probs.dtype))
+        else:
+            parts.append(part.mean.mean((0, 1)))
+    return torch.cat(parts, -1)
+
+
+def joined(parts: list[Encoded]) -> Encoded:
+    """One table of its parts."""
+    if len(parts) == 1:
+        return parts[0]
+    mask = None
+    if any(part.mask is not None for part in parts):
+        mask = np.concatenate([observed(part) for part in parts])
+    slopes = [part.log_jacobian for part in parts if part.log_jacobian is not None]
+    values, inputs = (np.concatenate([part[k] for part in parts]) for k in (0, 2))
+    return Encoded(values, mask, inputs, np.concatenate(slopes) if slopes else None)
