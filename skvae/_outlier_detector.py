@@ -6,12 +6,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context, clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseVAE
 from ._explanation import ExplanationMixin
@@ -33,10 +34,17 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         rows held out is as good as that of any, at the price of four or five fits.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows to call outliers, which sets ``offset_``.  New rows score
-        lower than those of the training, so more of them are flagged.  ``"auto"`` puts it 1.5
-        interquartile ranges below the lower quartile of the scores of the rows held out.
-    score_function : {"likelihood", "elbo"} or Score, default="likelihood"
-        How normal a row is found to be.
+        lower than those of the training, so more of them are flagged.  ``"auto"`` estimates
+        the share by what the tail of the scores holds beyond that of normal rows, and puts
+        the threshold where about one normal row in a hundred is below it.
+    score_function : {"auto", "local", "model", "conditional", "likelihood", "elbo"} or Score, \
+            default="auto"
+        How normal a row is found to be.  ``"auto"`` blends how far a row is from the training
+        rows nearby with how odd its cells are, by themselves and given the others, and gives
+        minus its surprise: -4.6 says that one training row in a hundred is at least as odd
+        (``BlendedScore``).  ``"local"`` takes the distances alone, ``"model"`` the rest, which
+        keeps no rows; the others are log-densities and bounds in nats.  With a likelihood of
+        counts, whose tables may be sparse, ``"auto"`` is the likelihood.
     novelty : bool or "auto", default="auto"
         Whether scores by neighbours judge rows as novelties beside training rows that are
         normal (True), or as members of a table that may hold outliers (False).  ``"auto"``:
@@ -137,6 +145,10 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         The fitted score function.
     offset_ : float
         Threshold in nats: ``decision_function`` is ``score_samples`` minus this.
+    contamination_ : float
+        Share of outliers among the training rows, as given or as estimated.
+    held_out_scores_ : ndarray
+        Scores of the rows that stopped the training, or of all rows where none did.
     calibration_scores_ : list of ndarray
         Scores of the rows kept aside, or of each fold by the model that has not seen it.
     fold_detectors_ : list of VAEOutlierDetector
@@ -201,7 +213,7 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         n_components=8,
         *,
         contamination="auto",
-        score_function="likelihood",
+        score_function="auto",
         novelty="auto",
         conformal=None,
         objective="auto",
@@ -315,20 +327,19 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
     def _fit_scored(self, X, sample_weight, fit_rows) -> None:
         """Train, fit the score function and set the threshold."""
         held_out = fit_rows(X, sample_weight, resume=self.warm_start)
-        self.score_ = self._resolve_score().fit(self, X, held_out)
-        self._fit_explanation(X, held_out)
-        scores = self.score_samples(X)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, scores)
-        if self.contamination == "auto":
-            # Rows that were trained on score higher than new ones ever will.
-            weights = None if weights is None else weights[held_out]
-            lower, upper = _quantile(scores[held_out], [0.25, 0.75], weights)
-            self.offset_ = float(lower - FENCE * (upper - lower))
-        else:
-            self.offset_ = float(_quantile(scores, self.contamination, weights))
+        rows, places = X, held_out
+        if sample_weight is not None and not np.all(sample_weight):
+            # A row without weight is no row.
+            kept = np.flatnonzero(sample_weight)
+            rows, places = _safe_indexing(X, kept), np.searchsorted(kept, held_out)
+        self.score_ = self._resolve_score().fit(self, rows, places)
+        self._fit_explanation(rows, places)
+        self._set_threshold(X, sample_weight, held_out)
 
     def _resolve_score(self) -> Score:
         value = self.score_function
+        if isinstance(value, str) and value == "auto" and self._sparse_kind() is not None:
+            value = "likelihood"
         score = SCORES[value]() if isinstance(value, str) else clone(value)
         validate_parameter_constraints(
             score._parameter_constraints, score.get_params(deep=False), type(score).__name__
@@ -380,13 +391,3 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
             +1 or -1.
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
-
-
-# Tukey's rule for far values.
-FENCE = 1.5
-
-
-def _quantile(scores, share, weights):
-    if weights is None:
-        return np.quantile(scores, share)
-    return np.quantile(scores, share, weights=weights, method="inverted_cdf")

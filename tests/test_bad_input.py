@@ -113,7 +113,9 @@ def test_the_unit_of_the_columns_does_not_matter(scale, cls):
     with np.errstate(invalid="ignore" if scale > 1e300 else "warn"):
         one, other = make(cls).fit(GOOD), make(cls).fit(GOOD * scale)
         check_answers(other, GOOD * scale)
-        expected = one.score_samples(GOOD) - 4 * np.log(scale)
+        # Densities have units; how rarely rows are so odd has none.
+        unit = np.log(scale) if cls is VAETransformer else 0.0
+        expected = one.score_samples(GOOD) - 4 * unit
         assert_allclose(other.score_samples(GOOD * scale), expected, rtol=1e-6, atol=1e-3)
         if cls is VAETransformer:
             assert_allclose(other.transform(GOOD * scale), one.transform(GOOD), atol=1e-4)
@@ -266,7 +268,7 @@ def test_a_far_row_is_an_outlier_and_does_not_move_the_others(models):
     assert detector.predict(X)[3] == -1
     others = np.arange(60) != 3
     assert_array_equal(detector.score_samples(X)[others], detector.score_samples(GOOD)[others])
-    assert detector.score_samples(X)[3] < -1e6
+    assert detector.score_samples(X)[3] < detector.score_samples(GOOD).min() - 10
 
 
 def test_unseen_categories_as_missing_cells():

@@ -1,7 +1,7 @@
 """Scores: how normal a fitted model finds a row."""
 
 from ._base import Score
-from .blend import BlendedScore, LocalScore
+from .blend import BlendedScore, LocalScore, ModelScore
 from .conditional import ConditionalScore
 from .likelihood import BoundScore, LikelihoodScore
 
@@ -11,6 +11,7 @@ SCORES = {
     "elbo": BoundScore,
     "likelihood": LikelihoodScore,
     "local": LocalScore,
+    "model": ModelScore,
 }
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "ConditionalScore",
     "LikelihoodScore",
     "LocalScore",
+    "ModelScore",
     "Score",
 ]

@@ -2,128 +2,224 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from scipy.sparse import issparse
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples
 
 from ._base import Score
-from .likelihood import LikelihoodScore
 from .neighborhood import Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
+from .statistics import STATISTICS
 from .surprise import Surprise
 
-# More rows are compared with a random choice of so many.
+# Of more rows a random choice of so many says how rare something is, and is compared with.
 MOST_REFERENCE_ROWS = 20_000
-# Neighbours of novelties, and of members of a table whose outliers may lie together.
+ROWS_AT_ONCE = 20_000
+# Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = 5, 20
+# Outliers of a table may lie together: this share of its rows is no company to be in.
+CROWD_SHARE, MOST_CROWD = 0.1, 500
 
 
-class LocalScore(Score):
-    """How far a row is from the training rows nearby, in three geometries.
+class BlendedScore(Score):
+    """Minus the surprise of a row: how far it is from rows nearby, and how odd its cells are.
 
-    The geometries are the encoded cells, the cells beside the residuals that the model leaves
-    of them, and the cells without their correlations.  Each distance becomes its surprise,
-    -log of the share of training rows that are at least as far out, and so does the mean of
-    these, as in Fisher's combination of p-values: a score of -4.6 says that one training row
-    in a hundred is at least as odd.
+    Statistics that are higher for odder rows are made comparable and averaged: each becomes
+    its surprise, -log of the share of training rows with at least as much of it, and so does
+    the mean of these, as in Fisher's combination of p-values.  A score of -4.6 says that one
+    training row in a hundred is at least as odd.  The statistics are
 
-    Rows of the training table are judged as members of a table that may hold outliers, with 20
-    neighbours and without a reference far from all others; new rows are judged as novelties
-    beside rows that are normal, with 5 neighbours and their density relative to that of these.
-    ``novelty`` of the detector makes all rows judged one way.  A training row is never its own
-    neighbour.  At most 20,000 rows are kept.
+    - the mean distance to the nearest training rows in three geometries: the encoded cells, the
+      cells beside the residuals that the model leaves of them, and the cells without their
+      correlations;
+    - how unlikely each cell is given the others of its row;
+    - for rows of the training table, how far out the cells are in their columns, each by itself.
+
+    Rows of the training table are judged as members of a table that may hold outliers: by 20
+    neighbours and by a tenth of the table, since outliers may lie together, and without a
+    reference that is far from all others.  New rows are judged as novelties beside rows that
+    are normal: by 5 neighbours, and by their density relative to that of these.  ``novelty``
+    of the detector makes all rows judged one way.  A training row is never its own neighbour.
+    At most 20,000 rows are kept.
+
+    Attributes
+    ----------
+    statistics_ : dict of str to Statistic
+        The fitted statistics beside the distances.
 
     References
     ----------
-    Ramaswamy, Rastogi and Shim, Efficient Algorithms for Mining Outliers from Large Data Sets,
-    2000; Breunig et al., LOF: Identifying Density-Based Local Outliers, 2000; Fisher,
-    Statistical Methods for Research Workers, 1932.
+    Fisher, Statistical Methods for Research Workers, 1932; Ramaswamy, Rastogi and Shim,
+    Efficient Algorithms for Mining Outliers from Large Data Sets, 2000; Breunig et al., LOF:
+    Identifying Density-Based Local Outliers, 2000.
 
     Examples
     --------
     >>> from sklearn.datasets import load_wine
     >>> from skvae import VAEOutlierDetector
     >>> X, _ = load_wine(return_X_y=True)
-    >>> detector = VAEOutlierDetector(score_function="local", random_state=0).fit(X)
+    >>> detector = VAEOutlierDetector(random_state=0).fit(X)
     >>> bool(detector.score_samples(X[:1] + 10 * X.std(axis=0))[0] < -10)
     True
     """
 
-    def others(self) -> Sequence[Score]:
-        """Scores whose surprise counts beside that of the distances."""
-        return ()
+    def counted(self, novelty: bool) -> tuple[str, ...]:
+        """Names of the statistics that count beside distances."""
+        return ("cells",) if novelty else ("cells", "tails")
 
-    def fit(self, model: Any, X, held_out: np.ndarray) -> LocalScore:
-        """Keep the reference, and the shares of all statistics among the training rows."""
-        rows = describe(model, X)
-        self.others_ = [score.fit(model, X, held_out) for score in self.others()]
-        odd = [-score.rows(model, X) for score in self.others_]
-        self.keys_ = np.unique(row_keys(rows.inputs)) if model.novelty == "auto" else None
-        reference = rows.take(_chosen(len(rows.inputs), model.random_state))
+    def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
+        """The distances that count for rows that are judged in one way."""
+        cells, joint, white = Space(), JointSpace(), WhitenedSpace()
+        if novelty:
+            k = NOVELTY_NEIGHBORS
+            near = [Neighborhood(cells, k, relative=True)]
+            return near + [Neighborhood(space, k) for space in (joint, white)]
+        k, crowd = MEMBER_NEIGHBORS, int(np.clip(CROWD_SHARE * n_rows, 1, MOST_CROWD))
+        near = [Neighborhood(space, k, trimmed=True) for space in (cells, joint, white)]
+        return [*near, Neighborhood(Space(), crowd)]
+
+    def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
+        """Keep the reference, and the shares of all statistics in it.
+
+        Parameters
+        ----------
+        model : VAEOutlierDetector
+            Fitted but for its threshold.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            The training rows.
+        held_out : ndarray of int
+            Places of the rows that training is stopped by, or of all rows where none were.
+
+        Returns
+        -------
+        self : BlendedScore
+            The fitted score.
+
+        Raises
+        ------
+        ValueError
+            If the table is sparse.
+        """
+        if issparse(X):
+            raise ValueError(
+                f"{type(self).__name__} of {type(model).__name__} compares dense rows, and the "
+                "table is sparse. Use score_function='likelihood', or X.toarray()."
+            )
         ways = (False, True) if model.novelty == "auto" else (model.novelty,)
-        self.ways_ = {novelty: _Way(novelty).fit(reference, rows, odd) for novelty in ways}
+        counted = {novelty: self.counted(novelty) for novelty in ways}
+        names = sorted({name for part in counted.values() for name in part})
+        self.statistics_ = {name: STATISTICS[name]().fit(model, X, held_out) for name in names}
+        n_rows = _num_samples(X)
+        chosen = _chosen(n_rows, model.random_state)
+        reference = X if len(chosen) == n_rows else _safe_indexing(X, chosen)
+        rows = describe(model, reference)
+        odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
+        near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
+        # In the order of False and True, where there are two.
+        self.ways_ = [_Way(near[way], counted[way]).fit(rows, odd) for way in ways]
+        self.reference_ = rows if any(near.values()) else None
+        self.keys_ = None
+        if len(ways) > 1:
+            parts = [row_keys(rows.inputs)] if reference is X else _keys(model, X)
+            self.keys_ = np.unique(np.concatenate(list(parts)))
         return self
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for way in vars(self).get("ways_", ()):
+            for part in way.neighborhoods:
+                part.open(self.reference_)
+
+    def evidence(self, model: Any):
+        """The conditional model, where the cells count."""
+        cells = self.statistics_.get("cells")
+        return None if cells is None else cells.conditional_.evidence(model)
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Minus the surprise of each row."""
+        n_rows = _num_samples(X)
+        if n_rows <= ROWS_AT_ONCE:
+            return self._part(model, X)
+        parts = [self._part(model, part) for part in _parts(X, n_rows)]
+        return np.concatenate(parts)
+
+    def _part(self, model: Any, X) -> np.ndarray:
         rows = describe(model, X)
-        odd = [-score.rows(model, X) for score in self.others_]
+        odd = {name: part(model, X, rows) for name, part in self.statistics_.items()}
         if self.keys_ is None:
-            (way,) = self.ways_.values()
+            (way,) = self.ways_
             return -way(rows, odd)
         novel = ~np.isin(row_keys(rows.inputs), self.keys_)
         out = np.empty(len(novel))
-        for novelty, way in self.ways_.items():
+        for novelty, way in enumerate(self.ways_):
             chosen = np.flatnonzero(novel == novelty)
             if len(chosen):
-                out[chosen] = -way(rows.take(chosen), [part[chosen] for part in odd])
+                out[chosen] = -way(rows.take(chosen), {name: odd[name][chosen] for name in odd})
         return out
 
 
-class BlendedScore(LocalScore):
-    """The distances of :class:`LocalScore` and what the model says itself, blended.
-
-    The surprise of the log-likelihood counts like that of a distance.
+class LocalScore(BlendedScore):
+    """The distances of :class:`BlendedScore` alone.
 
     Examples
     --------
-    >>> from skvae.scores import BlendedScore
-    >>> BlendedScore()
-    BlendedScore()
+    >>> from skvae.scores import LocalScore
+    >>> LocalScore()
+    LocalScore()
     """
 
-    def others(self) -> Sequence[Score]:
-        """The model's own scores."""
-        return (LikelihoodScore(),)
+    def counted(self, novelty: bool) -> tuple[str, ...]:
+        """Nothing beside distances."""
+        return ()
+
+
+class ModelScore(BlendedScore):
+    """What models say of a row, no training rows kept.
+
+    The statistics of :class:`BlendedScore` are its cells by themselves and given the others,
+    and the log-likelihood takes the place of the distances.
+
+    Examples
+    --------
+    >>> from skvae.scores import ModelScore
+    >>> ModelScore()
+    ModelScore()
+    """
+
+    def counted(self, novelty: bool) -> tuple[str, ...]:
+        """Cells by themselves and given the others, and the row as a whole."""
+        return "cells", "likelihood", "tails"
+
+    def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
+        """None."""
+        return []
 
 
 class _Way:
     """Statistics and their shares for rows that are judged in one way."""
 
-    def __init__(self, novelty: bool):
-        k = NOVELTY_NEIGHBORS if novelty else MEMBER_NEIGHBORS
-        spaces = Space(), JointSpace(), WhitenedSpace()
-        self.neighborhoods = [
-            Neighborhood(space, k, trimmed=not novelty, relative=novelty and i == 0)
-            for i, space in enumerate(spaces)
-        ]
+    def __init__(self, neighborhoods: list[Neighborhood], counted: tuple[str, ...]):
+        self.neighborhoods = neighborhoods
+        self.counted = counted
 
-    def fit(self, reference: Described, rows: Described, others: list[np.ndarray]) -> _Way:
+    def fit(self, rows: Described, others: dict[str, np.ndarray]) -> _Way:
         for part in self.neighborhoods:
-            part.fit(reference)
+            part.fit(rows)
         statistics = self._statistics(rows, others)
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
         self.surprise = Surprise().fit(self._mean(statistics))
         return self
 
-    def __call__(self, rows: Described, others: list[np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
         return self.surprise(self._mean(self._statistics(rows, others)))
 
-    def _statistics(self, rows: Described, others: list[np.ndarray]) -> list[np.ndarray]:
+    def _statistics(self, rows: Described, others: dict[str, np.ndarray]) -> list[np.ndarray]:
         near = [statistic for part in self.neighborhoods for statistic in part(rows)]
-        return near + others
+        return near + [others[name] for name in self.counted]
 
     def _mean(self, statistics: list[np.ndarray]) -> np.ndarray:
         pairs = zip(self.surprises, statistics)
@@ -135,3 +231,14 @@ def _chosen(n_rows: int, random_state) -> np.ndarray:
         return np.arange(n_rows)
     generator = check_random_state(random_state)
     return np.sort(generator.permutation(n_rows)[:MOST_REFERENCE_ROWS])
+
+
+def _parts(X, n_rows: int) -> Iterator[Any]:
+    """A long table in parts."""
+    for start in range(0, n_rows, ROWS_AT_ONCE):
+        yield _safe_indexing(X, np.arange(start, min(start + ROWS_AT_ONCE, n_rows)))
+
+
+def _keys(model: Any, X) -> Iterator[np.ndarray]:
+    for _, encoded in model._parts(X)[1]:
+        yield row_keys(encoded.inputs)

@@ -19,13 +19,16 @@ RELATIVE_NEIGHBORS = 20
 class Neighborhood:
     """Logarithm of the mean distance to the nearest rows of a space, and that of these rows.
 
+    The reference rows belong to the score that the neighbourhood is part of, and are handed to
+    it again when it comes out of a file.
+
     Parameters
     ----------
     space : Space
     n_neighbors : int
-    trimmed : bool
+    trimmed : bool, default=False
         Whether rows that are far from all others are left out of the reference.
-    relative : bool
+    relative : bool, default=False
         Whether the distance is also compared with that of the neighbours themselves.
 
     References
@@ -34,22 +37,26 @@ class Neighborhood:
     2000; Breunig et al., LOF: Identifying Density-Based Local Outliers, 2000.
     """
 
-    def __init__(self, space: Space, n_neighbors: int, trimmed: bool, relative: bool):
+    def __init__(self, space: Space, n_neighbors: int, *, trimmed=False, relative=False):
         self.space = space
         self.n_neighbors = n_neighbors
         self.trimmed = trimmed
         self.relative = relative
 
-    def fit(self, rows: Described) -> Neighborhood:
-        """Learn the space and keep the reference."""
-        self.space.fit(rows)
-        points = self.space(rows)
-        if self.trimmed:
-            points = points[_ordinary(points)]
-        n = RELATIVE_NEIGHBORS if self.relative else self.n_neighbors
-        self.neighbors_ = Neighbors(max(n, self.n_neighbors)).fit(points)
+    def fit(self, reference: Described) -> Neighborhood:
+        """Learn the space, and which rows are the reference."""
+        points = self.space.fit(reference)(reference)
+        self.index_ = _ordinary(points) if self.trimmed else None
+        self.open(reference)
         if self.relative:
-            self.own_ = _log(self.neighbors_(points)[0].mean(1))
+            self.own_ = _log(self.neighbors_(self.neighbors_.rows_)[0].mean(1))
+        return self
+
+    def open(self, reference: Described) -> Neighborhood:
+        """Make the reference ready to be searched."""
+        points = self.space(reference)
+        n = max(RELATIVE_NEIGHBORS if self.relative else 1, self.n_neighbors)
+        self.neighbors_ = Neighbors(n).fit(points if self.index_ is None else points[self.index_])
         return self
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
@@ -59,6 +66,9 @@ class Neighborhood:
         if self.relative:
             statistics.append(_log(distances.mean(1)) - self.own_[places].mean(1))
         return statistics
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "neighbors_"}
 
 
 def _log(distance: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ class Described(NamedTuple):
 
     Parameters
     ----------
-    inputs : ndarray of float64 (rows, n_inputs)
+    inputs : ndarray of float32 (rows, n_inputs)
         Encoded cells, standardised.
-    residuals : ndarray of float64 (rows, n_columns)
+    residuals : ndarray of float32 (rows, n_columns)
         Cells minus what the model puts in their place, 0 where missing.
     """
 
@@ -44,7 +44,7 @@ class Space:
 
     def __call__(self, rows: Described) -> np.ndarray:
         """Coordinates of rows, ``(rows, dimensions)``."""
-        return rows.inputs
+        return rows.inputs.astype(np.float64)
 
 
 class JointSpace(Space):
@@ -52,7 +52,8 @@ class JointSpace(Space):
 
     def fit(self, rows: Described) -> JointSpace:
         """Learn the spread of the residuals."""
-        self.spread_ = np.maximum(rows.residuals.std(0), LEAST_SPREAD)
+        spread = rows.residuals.std(0, dtype=np.float64)
+        self.spread_ = np.maximum(spread, LEAST_SPREAD)
         return self
 
     def __call__(self, rows: Described) -> np.ndarray:
@@ -72,7 +73,7 @@ class WhitenedSpace(Space):
     def fit(self, rows: Described) -> WhitenedSpace:
         """Learn quartiles, and the shrunk covariance of the cells."""
         lower, self.median_, upper = np.quantile(rows.inputs, [0.25, 0.5, 0.75], axis=0)
-        unit, spread = (upper - lower) / NORMAL_IQR, rows.inputs.std(0)
+        unit, spread = (upper - lower) / NORMAL_IQR, rows.inputs.std(0, dtype=np.float64)
         # Where most cells are equal the quartiles say nothing.
         unit = np.where(unit > 1e-3 * spread, unit, spread)
         self.unit_ = np.where(unit > 0, unit, 1.0)
@@ -100,21 +101,22 @@ class WhitenedSpace(Space):
 
 def row_keys(inputs: np.ndarray) -> np.ndarray:
     """A number per row that equal rows share, and no others but for one in 2^32."""
-    bits = np.ascontiguousarray(inputs + 0.0, dtype=np.float64).view(np.uint64)
+    bits = (inputs + np.float32(0.0)).astype(np.float64).view(np.uint64)
     most = np.iinfo(np.int64).max
-    factors = np.random.RandomState(0).randint(1, most, size=bits.shape[1]).astype(np.uint64)
-    mixed = (bits ^ (bits >> np.uint64(29))) * (factors | np.uint64(1))
+    factors = np.asarray(np.random.RandomState(0).randint(1, most, size=bits.shape[1]))
+    odd = factors.astype(np.uint64) | np.uint64(1)
+    mixed = (bits ^ (bits >> np.uint64(29))) * odd
     return mixed.sum(1, dtype=np.uint64)
 
 
 def describe(model: Any, X) -> Described:
     """The rows of a table as a fitted detector sees them."""
     n_rows, parts = model._parts(X)
-    inputs = residuals = np.empty((0, 0))
+    inputs = residuals = np.empty((0, 0), dtype=np.float32)
     for i, (rows, encoded) in enumerate(parts):
         apart = model._residuals(encoded)
         if i == 0:
-            inputs = np.empty((n_rows, encoded.inputs.shape[1]))
-            residuals = np.empty((n_rows, apart.shape[1]))
+            inputs = np.empty((n_rows, encoded.inputs.shape[1]), dtype=np.float32)
+            residuals = np.empty((n_rows, apart.shape[1]), dtype=np.float32)
         inputs[rows], residuals[rows] = encoded.inputs, apart
     return Described(inputs, residuals)
