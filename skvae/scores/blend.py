@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples
 from ._base import Score
 from .neighborhood import Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
-from .statistics import STATISTICS
+from .statistics import STATISTICS, CellSurprise
 from .surprise import Surprise
 
 # Of more rows a random choice of so many says how rare something is, and is compared with.
@@ -137,7 +137,7 @@ class BlendedScore(Score):
     def evidence(self, model: Any):
         """The conditional model, where the cells count."""
         cells = self.statistics_.get("cells")
-        return None if cells is None else cells.conditional_.evidence(model)
+        return cells.conditional_.evidence(model) if isinstance(cells, CellSurprise) else None
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Minus the surprise of each row."""

@@ -1,0 +1,246 @@
+"""Scores of detectors: surprise, neighbours, spaces, and their blend."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse, stats
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from skvae import VAEOutlierDetector
+from skvae.scores import SCORES, BlendedScore, LocalScore
+from skvae.scores.neighborhood import Neighborhood
+from skvae.scores.neighbors import Neighbors
+from skvae.scores.spaces import Described, JointSpace, Space, WhitenedSpace, row_keys
+from skvae.scores.surprise import Surprise
+
+QUICK = {"max_iter": 5, "random_state": 0}
+BLENDED = ("auto", "local", "model")
+
+
+def correlated(n_rows, seed=0, n_columns=4):
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(n_rows, 2))
+    mixing = np.random.default_rng(1).normal(size=(2, n_columns))
+    return codes @ mixing + 0.3 * rng.normal(size=(n_rows, n_columns))
+
+
+def described(X):
+    X = np.asarray(X, dtype=np.float32)
+    return Described(X, np.zeros_like(X))
+
+
+@pytest.fixture(scope="module")
+def models():
+    X = correlated(200)
+    return {name: VAEOutlierDetector(score_function=name, **QUICK).fit(X) for name in SCORES}
+
+
+# --------------------------------------------------------------------------------- surprise
+
+
+@pytest.mark.parametrize(
+    "law",
+    [stats.expon(), stats.expon(scale=1e-6), stats.expon(loc=1e6)],
+    ids=["1", "small", "far"],
+)
+def test_surprise_of_exponential_rows_is_the_row_itself(law):
+    x = law.ppf((np.arange(20_000) + 0.5) / 20_000)
+    new = law.ppf([0.01, 0.3, 0.9, 0.99, 0.99999])
+    assert_allclose(Surprise().fit(x)(new), -law.logsf(new), rtol=0.03, atol=2e-3)
+
+
+def test_surprise_rises_strictly_beyond_all_rows_and_between_them():
+    x = np.random.default_rng(0).normal(size=500)
+    surprise = Surprise().fit(x)
+    grid = np.linspace(-50, 50, 2001)
+    assert (np.diff(surprise(grid)) > 0).all()
+
+
+@pytest.mark.parametrize("x", [np.zeros(9), np.repeat([0.0, 1.0], [8, 2]), np.array([3.0])])
+def test_surprise_of_ties_is_finite_and_ordered(x):
+    found = Surprise().fit(x)(np.array([-1.0, x[0], x[0] + 1.0, 1e9]))
+    assert np.isfinite(found).all() and (np.diff(found) > 0).all()
+
+
+# -------------------------------------------------------------------------------- neighbours
+
+
+@pytest.mark.parametrize("n_columns", [3, 20])
+def test_distances_are_those_of_scikit_learn_without_the_row_itself(n_columns):
+    rows = np.random.default_rng(0).normal(size=(60, n_columns))
+    found, places = Neighbors(5).fit(rows)(rows)
+    expected, others = NearestNeighbors(n_neighbors=5).fit(rows).kneighbors()
+    assert_allclose(found, expected, rtol=1e-12)
+    assert_array_equal(places, others)
+    assert (found[:, 0] > 0).all()
+
+
+def test_one_of_two_equal_rows_is_a_neighbour():
+    rows = np.repeat(np.random.default_rng(0).normal(size=(10, 3)), 2, axis=0)
+    found, _ = Neighbors(3).fit(rows)(rows)
+    assert_array_equal(found[:, 0], 0.0)
+    assert (found[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("n_columns", [3, 40])
+def test_distances_do_not_depend_on_the_company(n_columns):
+    rng = np.random.default_rng(0)
+    rows, new = rng.normal(size=(500, n_columns)), rng.normal(size=(700, n_columns))
+    near = Neighbors(10).fit(rows)
+    whole = near(new)[0]
+    alone = np.concatenate([near(new[i : i + 1])[0] for i in range(0, 700, 50)])
+    assert_array_equal(whole[::50], alone)
+
+
+def test_fewer_rows_than_neighbours():
+    rows = np.arange(6.0).reshape(3, 2)
+    found, _ = Neighbors(20).fit(rows)(rows)
+    assert found.shape == (3, 2)
+    assert Neighbors(20).fit(rows[:1])(rows)[0].shape == (3, 1)
+
+
+def test_a_far_group_is_no_reference():
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(400, 3)), 30 + 0.1 * rng.normal(size=(15, 3))]
+    trimmed, kept = (
+        Neighborhood(Space(), 5, trimmed=trim).fit(described(X))(described(X))[0]
+        for trim in (True, False)
+    )
+    assert trimmed[400:].min() > trimmed[:400].max()
+    # Without it, the group keeps itself company.
+    assert kept[400:].max() < np.median(kept[:400])
+
+
+# ------------------------------------------------------------------------------------ spaces
+
+
+def test_white_cells_have_unit_covariance():
+    rows = described(correlated(4000))
+    white = WhitenedSpace().fit(rows)(rows)
+    assert_allclose(np.cov(white.T), np.eye(4), atol=0.1)
+    assert np.abs(np.cov(rows.inputs.T) - np.eye(4)).max() > 0.5
+
+
+def test_white_cells_do_not_depend_on_the_company():
+    rows = described(np.random.default_rng(0).normal(size=(600, 30)))
+    space = WhitenedSpace().fit(rows)
+    alone = np.concatenate([space(rows.take(np.array([i]))) for i in (0, 255, 256, 599)])
+    assert_array_equal(space(rows)[[0, 255, 256, 599]], alone)
+
+
+def test_joint_space_tells_apart_what_the_model_does_not_expect():
+    rows = Described(np.zeros((3, 2), np.float32), np.float32([[0, 0], [0, 1], [1, 0]]))
+    points = JointSpace().fit(rows)(rows)
+    assert len(np.unique(points, axis=0)) == 3 == len(points)
+
+
+def test_keys_tell_rows_apart():
+    rows = np.random.default_rng(0).integers(0, 3, size=(3000, 6)).astype(np.float32)
+    assert len(np.unique(row_keys(rows))) == len(np.unique(rows, axis=0))
+    assert_array_equal(row_keys(-0.0 * rows), row_keys(0.0 * rows))
+
+
+# ------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_rows_far_out_score_lower(models, name):
+    X, new = correlated(200), correlated(100, seed=5)
+    odd = np.random.default_rng(6).permuted(new, axis=0) + np.array([3.0, 0.0, -3.0, 0.0])
+    scores = models[name].score_samples(np.r_[new, odd])
+    assert roc_auc_score(np.repeat([1, 0], 100), scores) > 0.9
+    assert np.isfinite(models[name].score_samples(X)).all()
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_depends_on_the_row_alone(models, name):
+    X = np.r_[correlated(200), correlated(60, seed=5)]
+    detector = models[name]
+    whole = detector.score_samples(X)
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_array_equal(whole, detector.score_samples(X))
+    assert_array_equal(whole[order], detector.score_samples(X[order]))
+    for size in (1, 7, 100):
+        parts = [detector.score_samples(X[i : i + size]) for i in range(0, len(X), size)]
+        assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_comes_back_from_a_file(models, name):
+    X = correlated(60, seed=5)
+    again = pickle.loads(pickle.dumps(models[name]))
+    assert_array_equal(again.score_samples(X), models[name].score_samples(X))
+
+
+@pytest.mark.parametrize("name", BLENDED)
+def test_nats_say_how_many_training_rows_are_as_odd(models, name):
+    scores = models[name].score_samples(correlated(200))
+    for share in (0.5, 0.1, 0.05):
+        assert abs(np.mean(scores <= np.log(share)) - share) < 0.03
+
+
+def test_the_model_alone_keeps_no_rows(models):
+    assert models["model"].score_.reference_ is None
+    assert models["auto"].score_.reference_ is not None
+
+
+def test_members_and_novelties():
+    X = correlated(200)
+    new = correlated(50, seed=5)
+    fits = {
+        novelty: VAEOutlierDetector(score_function="local", novelty=novelty, **QUICK).fit(X)
+        for novelty in (True, False, "auto")
+    }
+    scores = {novelty: fit.score_samples(np.r_[X, new]) for novelty, fit in fits.items()}
+    assert_array_equal(scores["auto"][:200], scores[False][:200])
+    assert_array_equal(scores["auto"][200:], scores[True][200:])
+    assert (scores[True] != scores[False]).mean() > 0.9
+
+
+def test_outliers_that_lie_together_do_not_vouch_for_each_other():
+    rng = np.random.default_rng(0)
+    X = np.r_[correlated(300), 8 + 0.2 * rng.normal(size=(15, 4))]
+    odd = np.repeat([0, 1], [300, 15])
+    found = {
+        novelty: roc_auc_score(
+            odd,
+            -VAEOutlierDetector(score_function="local", novelty=novelty, **QUICK)
+            .fit(X)
+            .score_samples(X),
+        )
+        for novelty in ("auto", True)
+    }
+    assert found["auto"] > 0.99 > found[True]
+
+
+def test_long_tables_are_compared_with_some_of_their_rows(monkeypatch):
+    monkeypatch.setattr("skvae.scores.blend.MOST_REFERENCE_ROWS", 80)
+    monkeypatch.setattr("skvae.scores.blend.ROWS_AT_ONCE", 70)
+    X = correlated(200)
+    detector = VAEOutlierDetector(**QUICK).fit(X)
+    assert len(detector.score_.reference_.inputs) == 80
+    scores = detector.score_samples(X)
+    assert_array_equal(scores[:9], detector.score_samples(X[:9]))
+    assert stats.spearmanr(scores, VAEOutlierDetector(**QUICK).fit(X).score_samples(X))[0] > 0.8
+
+
+def test_sparse_tables_need_the_likelihood():
+    X = np.random.default_rng(0).poisson(1.0, size=(40, 5)).astype(float)
+    params = {"likelihood": "poisson", **QUICK}
+    assert VAEOutlierDetector(**params).fit(X).score_.__class__.__name__ == "LikelihoodScore"
+    with pytest.raises(ValueError, match=r"LocalScore .*dense rows.*score_function='likelihood'"):
+        VAEOutlierDetector(score_function="local", **params).fit(sparse.csr_array(X))
+
+
+def test_scores_are_parameter_objects():
+    detector = VAEOutlierDetector(score_function=LocalScore(), **QUICK)
+    assert repr(clone(detector).score_function) == "LocalScore()"
+    fitted = detector.fit(correlated(60))
+    assert not hasattr(detector.score_function, "reference_")
+    assert isinstance(fitted.score_, BlendedScore)
+    with pytest.raises(ValueError, match="score_function"):
+        VAEOutlierDetector(score_function="nearest").fit(correlated(60))
