@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import false_discovery_control
@@ -13,6 +12,7 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ._contamination import ContaminationMixin
 from .conformal import conformal_p_values
 
 CONSTRAINTS: dict = {
@@ -22,17 +22,16 @@ CONSTRAINTS: dict = {
 }
 
 
-class PromisesMixin:
+class PromisesMixin(ContaminationMixin):
     """P-values and what follows from them, for detectors with ``score_samples``."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
     # -- in fit ---------------------------------------------------------------------------
 
     def _keep_aside(self, X, sample_weight):
         """Rows to train on, their weights, and the rows that training must not see."""
+        if sample_weight is not None:
+            # Rows of weight 0 are no rows, for whatever looks at them.
+            X, sample_weight, _ = self._check_weights(indexable(X)[0], sample_weight)
         if self.conformal is None:
             return X, sample_weight, None
         if self.warm_start and hasattr(self, "vae_"):
@@ -42,8 +41,7 @@ class PromisesMixin:
                 "seen any. Set warm_start=False, or conformal=None and pass rows to p_values "
                 "as reference=."
             )
-        # Rows of weight 0 are no rows, also among those kept aside.
-        X, sample_weight, _ = self._check_weights(indexable(X)[0], sample_weight)
+        X = indexable(X)[0]
         n_rows = _num_samples(X)
         if isinstance(self.conformal, Integral):
             if self.conformal > n_rows:

@@ -111,16 +111,13 @@ def test_rows_of_weight_zero_are_no_rows(cls):
     assert getattr(with_zeros, "offset_", None) == getattr(without, "offset_", None)
 
 
-@pytest.mark.parametrize("contamination", ["auto", 0.1])
 @pytest.mark.parametrize("level", [0.0, 3.0])
-def test_the_threshold_counts_rows_by_weight(contamination, level):
+def test_the_threshold_counts_rows_by_weight(level):
     X = two_groups(60, 30, seed=1)
     weight = np.ones(len(X))
     weight[60:] = level
     detector = VAEOutlierDetector(
-        contamination=contamination, early_stopping=False, max_iter=3, random_state=0
+        contamination=0.1, early_stopping=False, max_iter=3, random_state=0
     ).fit(X, sample_weight=weight)
     scores = np.repeat(detector.score_samples(X), weight.astype(int))
-    lower, tenth, upper = np.quantile(scores, [0.25, 0.1, 0.75], method="inverted_cdf")
-    offset = tenth if contamination == 0.1 else lower - 1.5 * (upper - lower)
-    assert abs(detector.offset_ - offset) < 1e-9
+    assert abs(detector.offset_ - np.quantile(scores, 0.1, method="inverted_cdf")) < 1e-9
