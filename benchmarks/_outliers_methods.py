@@ -16,10 +16,11 @@ BESIDE = ("DTE-NP, self left out", "PyOD VAE")
 DEFAULT = "skvae"
 OURS: dict[str, dict] = {
     DEFAULT: {},
+    "skvae, local": {"score_function": "local"},
+    "skvae, model": {"score_function": "model"},
     "skvae, elbo": {"score_function": "elbo"},
     "skvae, likelihood": {"score_function": "likelihood"},
     "skvae, conditional": {"score_function": "conditional"},
-    "skvae, local": {"score_function": "local"},
 }
 ORDER = [*OURS, *PEERS, *BESIDE]
 

@@ -25,9 +25,11 @@ leaves a row out of its own neighbours, DTE-NP does not, as in the code of its a
 method has the settings that it comes with, the same ones everywhere, and sees the same rows.
 Peers see numbers standardised by the training rows, with medians in holes and a column per
 category; ours sees the table. `skvae` is `VAEOutlierDetector(random_state=seed)`, and
-`skvae, NAME` the same with `score_function="NAME"`, all with `unknown="missing"` as categories
-may be new. Peers are those of PyOD 3.6.7, its PCA without the components of no variance, by which
-it would divide; DTE-NP is the mean distance to five neighbours (Livernoche et al., 2024).
+`skvae, NAME` the same with `score_function="NAME"` (`local`: distances to training rows alone;
+`model`: none of them, no training row kept; both together are the default), all with
+`unknown="missing"` as categories `unknown="missing"` as categories may be new. Peers are those of PyOD 3.6.7, its PCA without the
+components of no variance, by which it would divide; DTE-NP is the mean distance to five
+neighbours (Livernoche et al., 2024).
 
 `rank` is among the ten peers and the method itself, of peers among themselves and `skvae`, by the
 mean AUROC over seeds of a table, 1 the best. `cpu` is mean CPU seconds of one thread, fit and
