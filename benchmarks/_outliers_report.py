@@ -27,7 +27,7 @@ Peers see numbers standardised by the training rows, with medians in holes and a
 category; ours sees the table. `skvae` is `VAEOutlierDetector(random_state=seed)`, and
 `skvae, NAME` the same with `score_function="NAME"` (`local`: distances to training rows alone;
 `model`: none of them, no training row kept; both together are the default), all with
-`unknown="missing"` as categories `unknown="missing"` as categories may be new. Peers are those of PyOD 3.6.7, its PCA without the
+`unknown="missing"` as categories may be new. Peers are those of PyOD 3.6.7, its PCA without the
 components of no variance, by which it would divide; DTE-NP is the mean distance to five
 neighbours (Livernoche et al., 2024).
 
@@ -38,7 +38,8 @@ scoring, on a machine that others use.
 NOTES = {
     "adbench": """
 The 22 even-numbered tables of ADBench, at most 5,000 rows, drawn with each seed, as many outliers
-among them as in the whole, or 20. Nothing was chosen on them: each look is listed below.
+among them as in the whole, or 20. They are for confirming what was chosen on the pool: each look
+is listed below. An earlier study, which some ideas come from, had chosen on them.
 """,
     "pool": """
 At most 2,000 rows each: one class normal and 2 to 25 % of others (`one`), a
