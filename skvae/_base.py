@@ -263,7 +263,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         return self._score(X, int(n_draws))
 
     def _check_has_scores(self) -> None:
-        if not self.vae_.posterior.has_density:
+        if not self.vae_.posterior.has_bound:
             raise ValueError(
                 f"score_samples needs a density over codes, and the posterior of this "
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "

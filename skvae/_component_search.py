@@ -86,7 +86,7 @@ class ComponentSearch:
 
     def _check_posterior(self) -> None:
         posterior = self.estimator._resolve("posterior")
-        if not posterior.has_density:
+        if not posterior.has_bound:
             raise ValueError(
                 f"n_components='auto' of {type(self.estimator).__name__} compares bounds on log "
                 f"p(x), and {posterior!r} has none. Use posterior='normal', or set n_components "

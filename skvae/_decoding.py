@@ -84,12 +84,23 @@ class DecodingMixin:
         -------
         rows : ndarray or DataFrame of shape (n_steps, n_features)
             Decoded rows.
+
+        Raises
+        ------
+        ValueError
+            If both rows have discrete latents, and differ in them.
         """
         codes = self.infer(X)[0]
         if len(codes) != 2 or method not in INTERPOLATIONS:
             raise ValueError(
                 f"{type(self).__name__}.interpolate expects two rows and a method among "
                 f"{sorted(INTERPOLATIONS)}, got {len(codes)} rows and method={method!r}."
+            )
+        if self.vae_.posterior.is_discrete and np.ptp(self.categories(X), axis=0).any():
+            raise ValueError(
+                f"{type(self).__name__}.interpolate: the rows differ in discrete latents of "
+                f"{self.vae_.posterior!r}, and between two categories lies nothing. Give rows "
+                "of the same categories, or use posterior='normal'."
             )
         share = np.linspace(0.0, 1.0, n_steps)[:, None]
         path = INTERPOLATIONS[method](codes[0], codes[1], share)
@@ -112,6 +123,11 @@ class DecodingMixin:
         -------
         rows : ndarray or DataFrame of shape (n_steps, n_features)
             Decoded rows.
+
+        Raises
+        ------
+        ValueError
+            If the latent is discrete.
         """
         codes = self.infer(X)[0]
         n_components = codes.shape[1]
@@ -120,6 +136,13 @@ class DecodingMixin:
             raise ValueError(
                 f"{type(self).__name__}.traverse expects one row and a component from 0 to "
                 f"{n_components - 1}, got {len(codes)} rows and component={component!r}."
+            )
+        numbers = self.vae_.posterior.continuous(codes)
+        if numbers is None or component >= numbers.shape[1]:
+            raise ValueError(
+                f"{type(self).__name__}.traverse: component {component} belongs to discrete "
+                f"latents of {self.vae_.posterior!r}, which have no values in between. Decode "
+                "the codes of rows of other categories by inverse_transform instead."
             )
         if values is None:
             values = np.linspace(-3.0, 3.0, 7) * np.abs(self._axes.unit[component])

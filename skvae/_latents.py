@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from . import inference
 from .sensitivity import Decoder
 from .table.columns import MappedColumn
 from .table.slopes import change, is_nominal, slopes, spread_of
@@ -28,6 +29,35 @@ class LatentsMixin:
         ``sensitivities()``: the loadings where the model is linear.
         """
         return self.sensitivities()
+
+    def categories(self, X):
+        """Numbers of the discrete latents of each row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        categories : ndarray of int of shape (n_samples, n_discrete)
+            For ``posterior="vector_quantized"`` the numbers of the codes, level by level.
+
+        Raises
+        ------
+        ValueError
+            If the latents are all continuous.
+        """
+        check_is_fitted(self)
+        if not self.vae_.posterior.is_discrete:
+            raise ValueError(
+                f"{type(self).__name__}.categories needs discrete latents, and those of "
+                f"{self.vae_.posterior!r} are continuous. Use posterior='vector_quantized', or "
+                "cluster what transform gives."
+            )
+        encoded = self._encode(X)
+        with self._arithmetic():
+            return inference.categories(self._coder(), encoded.inputs, self._device())
 
     def sensitivities(self, X=None, *, statistic="mean", standardize=False):
         """Change of each expected cell per unit of each latent, the other latents fixed.

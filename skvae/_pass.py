@@ -83,10 +83,7 @@ class Pass:
     # Kept, as what it is made of may lie in buffers that a backward pass writes over.
     @cached_property
     def _log_weight(self) -> Tensor:
-        log_p = self.prior.log_prob(self.z)
-        log_q = self.posterior.log_prob(self.z).sum(-1)
-        log_p = log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p
-        return self.log_likelihood + log_p - log_q
+        return self.log_likelihood + self.posterior.log_odds(self.prior, self.z)
 
     @cached_property
     def mean_log_likelihood(self) -> Tensor:

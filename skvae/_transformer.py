@@ -298,6 +298,7 @@ class VAETransformer(
     def _find_axes(self, job) -> None:
         penalty = self.vae_.penalty
         keeps = penalty is not None and penalty.keeps_metric
+        keeps = keeps or self.vae_.posterior.is_discrete
         vae, best = self._coder(), self.best_member_
         index = job.train_index[best : best + 1, :MAX_ROWS]
         nats = self.diagnostics_.get("kl_per_latent")

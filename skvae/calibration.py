@@ -47,10 +47,11 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     calibrate_noise(vae, rows, train_index, validation_index, noise)
     index = _by_weight(rows, train_index)
     parts = rows.parts(index)
-    codes = torch.cat([vae.infer(p.inputs, codes=p.codes).rsample(noise)[:, 0] for p in parts], 1)
+    found = [vae.infer(p.inputs, codes=p.codes) for p in parts]
+    codes = torch.cat([posterior.rsample(noise)[:, 0] for posterior in found], 1)
     if vae.moves:
         codes = codes - means_under_conditions(vae, rows, index)
-    vae.prior.calibrate(codes.cpu().numpy(), seeds)
+    vae.calibrate_prior(found, codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
         _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))

@@ -112,6 +112,16 @@ def encode(vae: VAE, inputs: np.ndarray, device) -> tuple[np.ndarray, np.ndarray
     return loc, scale
 
 
+def categories(vae: VAE, inputs: np.ndarray, device) -> np.ndarray:
+    """Numbers of the discrete latents of the first member, ``(rows, categories)``."""
+
+    def numbers(x: Tensor) -> tuple[Tensor, ...]:
+        return (vae.posterior.categories(vae.encoded(x))[0],)
+
+    (found,) = in_chunks(numbers, [inputs], device, chunk_rows(width=inputs.shape[1]))
+    return found
+
+
 def decode(vae: VAE, z: np.ndarray, device, conditions: np.ndarray | None = None) -> np.ndarray:
     """Best value of each cell given codes, by the first member, ``(rows, columns)``.
 

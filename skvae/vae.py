@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +60,8 @@ class VAE(Component):
     def build(self, shapes: Shapes, noise: Noise) -> VAE:
         """Create the weights of all parts, each member from its own generator."""
         self.n_inputs = shapes.n_inputs
-        self.n_latents = shapes.n_components
+        self.n_latents = self.posterior.n_latents(shapes)
+        self.n_continuous = shapes.n_components
         self.n_members = noise.n_members
         if self.penalty is not None:
             self.penalty.check(self.posterior)
@@ -67,11 +71,14 @@ class VAE(Component):
             self.register_buffer("usual_conditions", torch.zeros(shape, device=noise.device))
             slopes = torch.zeros(*shape[:2], shape[-1], self.n_latents, device=noise.device)
             self.register_buffer("code_slopes", slopes)
-        parts = self.posterior, self.prior, self.likelihood, self.view, self.missingness
-        for part in (*parts, self.penalty):
+        for part in (self.posterior, self.prior):
+            part.build(shapes, noise)
+        self.n_encoded = self.posterior.n_parameters(shapes)
+        shapes = replace(shapes, n_components=self.n_latents)
+        parts = self.likelihood, self.view, self.missingness, self.penalty
+        for part in parts:
             if part is not None:
                 part.build(shapes, noise)
-        self.n_encoded = self.posterior.n_parameters(shapes)
         self.network.connect(shapes, self.n_encoded, self.likelihood.n_parameters, noise)
         return self
 
@@ -115,8 +122,9 @@ class VAE(Component):
         """Distribution p(z) of codes before a row is seen."""
         pseudo = self.prior.pseudo_inputs
         if pseudo is None:
-            return self.prior()
-        return self.prior(self.posterior.as_trained(self.network.encode(pseudo)))
+            return self.posterior.over(self.prior())
+        encoded = self.posterior.as_trained(self.network.encode(pseudo))
+        return self.posterior.over(self.prior(encoded))
 
     def _infer_with_prior(self, inputs: Tensor, network, codes: Tensor | None):
         """Posterior and prior; pseudo-inputs of the prior are encoded along with the rows."""
@@ -126,7 +134,15 @@ class VAE(Component):
         n_rows = inputs.shape[2]
         encoded = self.encoded(torch.cat([inputs, pseudo], 2), network)
         rows, others = encoded[:, :, :n_rows], encoded[:, :, n_rows:]
-        return self.posterior(rows), self.prior(self.posterior.as_trained(others))
+        prior = self.prior(self.posterior.as_trained(others))
+        return self.posterior(rows), self.posterior.over(prior)
+
+    def calibrate_prior(self, found: list, codes: np.ndarray, seeds) -> None:
+        """Refit the prior to posteriors, part by part, and a code drawn from each."""
+        continuous = self.posterior.continuous(codes)
+        if continuous is not None:
+            self.prior.calibrate(continuous, seeds)
+        self.posterior.calibrate_prior(found, codes)
 
     def conditions(self, inputs: Tensor) -> Tensor | None:
         """What of ``inputs`` the decoder sees too; None where there are no conditions."""

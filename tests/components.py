@@ -35,7 +35,7 @@ from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import NeighborGraph
-from skvae.posteriors import Deterministic, DiagonalNormal
+from skvae.posteriors import Deterministic, DiagonalNormal, Epanechnikov, VectorQuantized
 from skvae.priors import Aggregate, Flow, GaussianMixture, StandardNormal, VampPrior
 from skvae.vae import VAE
 from skvae.views import Denoising
@@ -51,7 +51,13 @@ SIZES = {
     "ordinal": (4, 3),
 }
 
-POSTERIORS = {"diagonal": DiagonalNormal(), "deterministic": Deterministic()}
+POSTERIORS = {
+    "diagonal": DiagonalNormal(),
+    "deterministic": Deterministic(),
+    "epanechnikov": Epanechnikov(),
+    "quantized": VectorQuantized(n_codes=4),
+    "quantized-parts": VectorQuantized(n_codes=3, n_positions=2, n_levels=2),
+}
 PRIORS = {
     "standard": StandardNormal(),
     "mixture": GaussianMixture(n_mixture_components=3),

@@ -1,11 +1,15 @@
 """Published choices of objective, prior and posterior: exact identities, then trained toys."""
 
+import math
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from components import (
     PRIORS,
     SEEDS,
+    STANDARD,
     blocks_of,
     random_batch,
     small,
@@ -14,22 +18,26 @@ from components import (
 )
 from numpy.testing import assert_allclose
 from scipy import special, stats
+from sklearn import metrics
 from sklearn.base import clone
 
 from skvae import VAETransformer
 from skvae import distributions as D
 from skvae._component import Shapes
+from skvae.distributions.code_tree import CodeTree
+from skvae.divergences import kl
 from skvae.likelihoods import Normal
 from skvae.networks import MLP
-from skvae.noise import Noise
+from skvae.noise import FixedDraws, Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
+from skvae.posteriors import DiagonalNormal, Epanechnikov, VectorQuantized
 from skvae.priors import Aggregate, VampPrior
 
 NOISE = 0.5
 LOADINGS = torch.tensor([[1.0, 0.5, -0.8], [0.0, 0.7, 0.6]]).double()
 
 
-def planted(wrong=0.0, seeds=(3,)):
+def planted(wrong=0.0, seeds=(3,), posterior=None):
     """A linear model with its exact posterior, or one whose location is wrong by so much.
 
     The loadings are orthogonal after a rotation, so that the exact posterior has independent
@@ -39,7 +47,8 @@ def planted(wrong=0.0, seeds=(3,)):
     loadings = directions.T @ LOADINGS
     precision = 1.0 + strength.square() / NOISE**2
     matrix = (loadings.T / NOISE**2) / precision
-    vae = tiny_vae(seeds, network=MLP(()), likelihood=Normal(scale=NOISE)).double()
+    parts = {"network": MLP(()), "likelihood": Normal(scale=NOISE)}
+    vae = tiny_vae(seeds, posterior=posterior or DiagonalNormal(), **parts).double()
     n = len(seeds)
     offset = torch.full((n, 2), wrong).double()
     log_scale = (-0.5 * precision.log() + wrong).expand(n, -1)
@@ -55,6 +64,11 @@ def rows_of(exact, n_rows, n_members=1):
     batch = random_batch(blocks_of(Normal()), n_members=n_members)
     values = values.expand(n_members, -1, -1, -1)
     return type(batch)(values, values, None, None)
+
+
+class DoubleNoise(Noise):
+    def normal(self, *shape):
+        return super().normal(*shape).double()
 
 
 # ---------------------------------------------------------------------------------- objectives
@@ -263,3 +277,231 @@ def test_vamp_prior_describes_clusters_better_than_a_standard_normal():
 def test_vamp_prior_refuses_codes_without_a_density():
     with pytest.raises(ValueError, match="VampPrior .* must be normal.*prior='aggregate'"):
         small(prior="vamp", posterior="deterministic").fit(table())
+
+
+# ------------------------------------------------------------------------- Epanechnikov codes
+
+
+def test_epanechnikov_density_and_draws_are_those_of_the_parabola():
+    loc, scale = 0.7, 1.3 / 5**0.5
+    q = D.Epanechnikov(*(torch.full((1, 1, 1, 1), v).double() for v in (loc, math.log(scale))))
+    x = torch.linspace(loc - 1.5, loc + 1.5, 300_001).double().view(1, 1, -1, 1)
+    density, step = q.log_prob(x).exp(), 3.0 / 300_000
+    assert_allclose(density.sum() * step, 1.0, atol=1e-6)
+    assert density[(x - loc).abs() > 1.3 + 1e-4].max() == 0.0
+    log_p = stats.norm.logpdf(x.numpy())
+    terms = density.numpy() * (q.log_prob(x).clamp_min(-50).numpy() - log_p) * step
+    divergence = kl(q, STANDARD, None).item()
+    assert divergence == pytest.approx(0.50252, abs=1e-5)
+    assert divergence == pytest.approx(terms.sum(), abs=1e-5)
+    u = (q.rsample(DoubleNoise([0]), 200_000) - loc) / 1.3
+    assert u.abs().max() <= 1.0
+    for power, moment in ((2, 1 / 5), (4, 3 / 35)):
+        found = u**power
+        assert abs(found.mean() - moment) < 4 * found.std() / len(u.flatten()) ** 0.5
+    assert abs(u.abs().mean() - 3 / 8) < 0.005, "a normal has 0.357 of this spread"
+
+
+def test_scores_of_an_epanechnikov_model_leave_out_no_code():
+    vae, exact = planted(posterior=Epanechnikov())
+    batch = rows_of(exact, 20)
+    expected = exact.logpdf(batch.values[0, 0].numpy())
+    draws = FixedDraws(4096, 2)
+    gaps = []
+    for trained in (True, False):
+        log_weight = vae.train(not trained)(batch, draws, 4096).log_weight()
+        bound = torch.logsumexp(log_weight, 1)[0].detach().numpy() - math.log(4096)
+        gaps.append(np.abs(bound - expected).max())
+    assert gaps[0] < 1e-4 < 5e-3 < gaps[1]
+
+
+# ---------------------------------------------------------------------------- quantised codes
+
+
+def quantized(n_rows=30, **params):
+    """A posterior of two members in training, and what an encoder says of rows."""
+    posterior = VectorQuantized(**({"n_codes": 5} | params)).build(Shapes(3, 4, ()), Noise(SEEDS))
+    raw = torch.randn(2, 1, n_rows, 4, generator=torch.Generator().manual_seed(0))
+    return posterior.train(), raw.requires_grad_()
+
+
+def test_rows_take_the_nearest_code_of_each_level():
+    posterior, raw = quantized(n_positions=2, n_levels=2)
+    book = posterior.codebook.detach().numpy().copy()
+    found = posterior(raw)
+    for member in range(2):
+        left = raw.detach().numpy()[member, 0].reshape(30, 2, 2)
+        for level in range(2):
+            distance = np.linalg.norm(left[:, :, None] - book[member, level], axis=-1)
+            numbers = distance.argmin(-1)
+            assert_allclose(found.numbers[member, :, level], numbers)
+            left = left - book[member, level][np.arange(2), numbers]
+        expected = raw.detach().numpy()[member, 0] - left.reshape(30, 4)
+        assert_allclose(found.mean[member, 0], expected, atol=1e-5)
+        assert_allclose(posterior.categories(raw)[member].shape, (30, 4))
+
+
+def test_codebook_moves_by_one_step_of_the_average_and_only_in_training():
+    posterior, raw = quantized(decay=0.9)
+    posterior.shares.fill_(0.2)
+    book = posterior.codebook.detach().clone()
+    with torch.no_grad():
+        posterior(raw)
+    posterior.eval()(raw)
+    assert torch.equal(posterior.codebook, book)
+    numbers = posterior.train()(raw).numbers[:, :, 0, 0]
+    for member in range(2):
+        for code in range(5):
+            rows = raw.detach()[member, 0][numbers[member] == code]
+            share = 0.9 * 0.2 + 0.1 * len(rows) / 30
+            expected = (0.9 * 0.2 * book[member, 0, 0, code] + 0.1 * rows.sum(0) / 30) / share
+            assert_allclose(posterior.shares[member, 0, 0, code], share, rtol=1e-6)
+            assert_allclose(posterior.codebook.detach()[member, 0, 0, code], expected, atol=1e-6)
+
+
+def test_codes_that_no_row_takes_move_to_rows():
+    posterior, raw = quantized()
+    with torch.no_grad():
+        posterior.codebook[:, 0, 0, 3:] = 100.0
+    posterior.shares[:] = torch.tensor([0.2, 0.2, 0.2, 0.2, 1e-3])
+    posterior(raw)
+    moved = posterior.codebook.detach()[:, 0, 0]
+    assert torch.equal(moved[:, 4], raw.detach()[:, 0, 0])
+    assert (moved[:, 3] == 100.0).all(), "it was in use until now"
+
+
+def test_gradient_passes_the_code_and_commitment_draws_the_encoder_alone():
+    posterior, raw = quantized(commitment=0.25)
+    q, prior = posterior(raw), posterior.over(D.StandardNormal(torch.zeros(2, 1, 1, 1), 4))
+    upstream = torch.randn(raw.shape, generator=torch.Generator().manual_seed(1))
+    through = torch.autograd.grad((q.rsample(None) * upstream).sum(), raw)[0]
+    assert torch.equal(through, upstream)
+    nats = kl(q, prior, None)
+    assert_allclose(nats.detach(), math.log(5), rtol=1e-6)
+    drawn = torch.autograd.grad(nats.sum(), [raw, posterior.codebook], allow_unused=True)
+    assert_allclose(drawn[0], 0.5 * (raw - q.loc).detach(), rtol=1e-5)
+    assert drawn[1] is None
+
+
+def chain(n_rows, n_positions, stay, seed=0):
+    """A Markov chain over three categories, and its nats per row."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=(n_rows, 1))
+    for _ in range(n_positions - 1):
+        other = (codes[:, -1] + rng.integers(1, 3, size=n_rows)) % 3
+        codes = np.c_[codes, np.where(rng.random(n_rows) < stay, codes[:, -1], other)]
+    step = -stay * math.log(stay) - (1 - stay) * math.log((1 - stay) / 2)
+    return codes[:, np.random.default_rng(5).permutation(n_positions)], step, math.log(3)
+
+
+def tree_log_prob(tree, codes):
+    places = np.arange(codes.shape[1])
+    return tree.log_table[places, codes[:, tree.parent], codes].sum(1)
+
+
+@pytest.mark.parametrize("stay", [0.8, 1 / 3])
+def test_tree_of_codes_finds_a_chain_and_nothing_where_there_is_none(stay):
+    codes, step, start = chain(4000, 6, stay)
+    tree = CodeTree.fit(codes[:2000], 3)
+    assert_allclose(np.exp(tree.log_table).sum(-1), 1.0)
+    nats = -tree_log_prob(tree, codes[2000:]).mean()
+    assert nats == pytest.approx(start + 5 * step, abs=0.05 * 6)
+    n_roots = (tree.parent == np.arange(6)).sum()
+    assert n_roots == 1 if stay > 0.5 else n_roots >= 4
+    alone = CodeTree.fit(np.random.default_rng(0).permuted(codes[:2000], axis=0), 3)
+    loss = tree_log_prob(tree, codes[2000:]) - tree_log_prob(alone, codes[2000:])
+    assert (loss.mean() > 1.0) == (stay > 0.5)
+    every = np.stack(np.meshgrid(*[range(3)] * 6, indexing="ij"), -1).reshape(-1, 6)
+    assert_allclose(np.exp(tree_log_prob(tree, every)).sum(), 1.0)
+
+
+def test_draws_of_codes_have_the_probabilities_of_the_tree():
+    posterior, _ = quantized(n_codes=3, n_positions=4)
+    codes, *_ = chain(500, 4, 0.8)
+    book = posterior.book
+    z = book.codes(torch.tensor(codes).expand(2, -1, -1).unsqueeze(2))
+    posterior.calibrate_prior([posterior(z.unsqueeze(1))], z.numpy())
+    prior = posterior.eval().over(D.StandardNormal(torch.zeros(2, 1, 1, 1), 4))
+    drawn = prior.sample(Noise([1, 2]), 3000)
+    assert drawn.shape == (2, 1, 3000, 4)
+    numbers = book.numbers(drawn[:, 0])
+    log_prob = prior.log_prob(drawn)[:, 0].numpy()
+    # The numbers of the rows the tree was fitted to are among few; so are those drawn.
+    for member in range(2):
+        seen, counts = np.unique(numbers[member].flatten(1), axis=0, return_counts=True)
+        often = counts > 30
+        for row, count in zip(seen[often], counts[often]):
+            here = (numbers[member].flatten(1).numpy() == row).all(1)
+            expected = 3000 * np.exp(log_prob[member][here][0])
+            assert abs(count - expected) < 5 * expected**0.5
+    assert (posterior.train().over(STANDARD).log_prob(drawn) == -4 * math.log(3)).all()
+
+
+def test_score_of_quantised_codes_is_a_bound_on_the_sum_over_all_codes():
+    X, y = clusters(300, 6)
+    network = MLP((8,), linear_skip=True)
+    vae = small(posterior=VectorQuantized(6), network=network, max_iter=30).fit(X[:200])
+    scores, model = vae.score_samples(X[200:]), vae.vae_
+    encoded = vae.codec_.encode(X[200:])
+    values = torch.tensor(encoded.values)[None, None]
+    book = model.posterior.codebook.detach()[:, 0, 0]
+    with torch.no_grad():
+        cells = [model.decode(code.view(1, 1, 1, -1)).log_prob(values).sum(-1) for code in book[0]]
+        log_p = model.codes().log_prob(book[:, None])[0, 0]
+    terms = (torch.stack(cells)[:, 0, 0] + log_p[:, None]).numpy()
+    unit = vae.codec_.log_scale_.sum()
+    numbers = vae.categories(X[200:])
+    assert numbers.shape == (100, 1)
+    assert_allclose(scores, terms[numbers[:, 0], np.arange(100)] - unit, atol=1e-3)
+    gap = special.logsumexp(terms, axis=0) - unit - scores
+    assert (gap > -1e-3).all() and gap.mean() < 0.3
+    assert metrics.adjusted_rand_score(y[200:], numbers[:, 0]) > 0.95
+    assert abs(metrics.adjusted_rand_score(y[200:][::-1], numbers[:, 0])) < 0.1
+    assert_allclose(vae.transform(X[200:]), book[0, numbers[:, 0]], atol=1e-6)
+    drawn = vae.sample(400, random_state=0)
+    nearest = np.linalg.norm(drawn[:, None] - X[None, :200], axis=-1).min(1)
+    assert np.median(nearest) < 1.0 < np.median(np.linalg.norm(X[:200] - X.mean(0), axis=1))
+
+
+def test_first_level_has_the_gist_and_the_second_the_detail():
+    X, y = clusters(400, 6)
+    network = MLP((8,), linear_skip=True)
+    one, vae = (
+        small(posterior=VectorQuantized(6, n_levels=n), network=network, max_iter=30).fit(X[:300])
+        for n in (1, 2)
+    )
+    levels = vae.categories(X)
+    assert levels.shape == (400, 2)
+    assert metrics.adjusted_rand_score(y, levels[:, 0]) > 0.9
+    assert metrics.adjusted_rand_score(y, levels[:, 1]) < 0.3
+    errors = [np.square(v.reconstruct(X[300:]) - X[300:]).mean() for v in (one, vae)]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_discrete_codes_refuse_what_they_have_no_honest_answer_to():
+    vae = small(posterior=VectorQuantized(n_codes=4)).fit(table())
+    X = table()[np.argsort(table()[:, 0])][[0, -1]]
+    with pytest.raises(ValueError, match="interpolate.*between two categories lies nothing"):
+        vae.interpolate(X)
+    assert len(vae.interpolate(X[[0, 0]], 3)) == 3
+    with pytest.raises(ValueError, match="traverse.*no values in between.*inverse_transform"):
+        vae.traverse(X[:1], 0)
+    with pytest.raises(ValueError, match="needs a density over codes"):
+        vae.sample(given={"x0": 0.0})
+    with pytest.raises(ValueError, match="would play no part.*prior='aggregate'"):
+        small(posterior="vector_quantized", prior="mixture").fit(table())
+    with pytest.raises(ValueError, match="n_components=2 is no multiple"):
+        small(posterior=VectorQuantized(n_positions=3)).fit(table())
+    with pytest.raises(ValueError, match="categories needs discrete latents"):
+        small().fit(table()).categories(X)
+
+
+@pytest.mark.parametrize("posterior", ["vector_quantized", "epanechnikov"])
+def test_model_of_such_codes_survives_pickling_and_a_search(posterior):
+    vae = small(posterior=posterior).fit(table())
+    twin = pickle.loads(pickle.dumps(vae))
+    for method in ("score_samples", "transform"):
+        assert_allclose(getattr(twin, method)(table()), getattr(vae, method)(table()))
+        alone = getattr(vae, method)(table()[3:5])
+        assert np.array_equal(alone, getattr(vae, method)(table())[3:5])
+    assert_allclose(twin.sample(5, random_state=1), vae.sample(5, random_state=1))

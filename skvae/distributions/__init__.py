@@ -11,6 +11,7 @@ from .cell_mixture import CellMixture
 from .cells import Bernoulli, Blocks, Categorical, Ordinal, StudentT
 from .codes import Delta, NormalMixture, StandardNormal
 from .counts import NegativeBinomial, Poisson, ZeroInflated
+from .epanechnikov import Epanechnikov
 from .normal import EncodedNormal, Normal
 from .sized_counts import SizedCounts
 
@@ -23,6 +24,7 @@ __all__ = [
     "Delta",
     "Distribution",
     "EncodedNormal",
+    "Epanechnikov",
     "NegativeBinomial",
     "Normal",
     "NormalMixture",

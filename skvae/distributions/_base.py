@@ -44,6 +44,11 @@ class Distribution(_TorchDistribution):
         """
         return self
 
+    def log_odds(self, prior: Distribution, z: Tensor) -> Tensor:
+        """Log p(z) - log q(z) of codes drawn from this distribution, per row."""
+        log_p, log_q = prior.log_prob(z), self.log_prob(z).sum(-1)
+        return (log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p) - log_q
+
     def detached(self) -> Distribution:
         """The same distribution with parameters that no gradient flows to."""
         twin = copy.copy(self)

@@ -54,12 +54,12 @@ def model_of_indicators(vae, rows: Rows, index: Tensor, means: Tensor, floor: fl
     cells = likelihood.expand(values)[:, taken].cpu().numpy().astype(np.float64)
     mask = None if seen is None else seen[:, taken].cpu().numpy() > 0
     weights = None if batch.weights is None else batch.weights[0].cpu().numpy()
-    model, _ = linear_model(cells, mask, weights, vae.n_latents, floor, True, None)
+    model, _ = linear_model(cells, mask, weights, vae.n_continuous, floor, True, None)
     filled = cells if mask is None else np.where(mask, cells, model.mean)
     to_code, shift, log_scale = model.posterior()
     codes = filled @ to_code + shift
     matrix, offset = _regression(batch.inputs[0, 0, :, : vae.n_inputs].cpu().numpy(), codes)
-    loadings = np.zeros((vae.n_latents, likelihood.n_parameters))
+    loadings = np.zeros((vae.n_continuous, likelihood.n_parameters))
     loadings[:, places] = model.loadings.T * slopes
     return loadings, matrix, offset, log_scale
 

@@ -15,6 +15,8 @@ from .rows import Rows
 
 # Variance below which a column counts as determined by the others, in units of its scale.
 FLOOR = 1e-3
+# So many rows tell where codes begin.
+STARTED_ROWS = 4096
 
 
 @torch.no_grad()
@@ -57,6 +59,9 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     if linear_path and vae.n_conditions:
         cells = cells - (vae.usual_conditions[:, 0] @ loadings[:, vae.n_latents :])[:, 0]
     vae.network.start_offset(cells)
+    if vae.posterior.is_discrete:
+        first = rows.take(train_index[:, :STARTED_ROWS])
+        vae.posterior.start_at(vae.network.encode(first.inputs))
     pseudo = vae.prior.pseudo_inputs
     if pseudo is not None:
         vae.prior.start(rows.take(train_index[:, : pseudo.shape[2]]).inputs)
@@ -74,7 +79,7 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
         found = [torch.as_tensor(part, dtype=means.dtype, device=means.device) for part in parts]
         found[0] = _under_conditions(vae, found[0])
         return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
-    shared, model, slopes = True, _empty_model(vae.n_latents), None
+    shared, model, slopes = True, _empty_model(vae.n_continuous), None
     if n_locations:
         model, shared, slopes = _linear_model(vae, rows, index, cache)
     matrix, offset, log_scale = model.posterior()
@@ -83,9 +88,9 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     def tensor(array) -> Tensor:
         return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
 
-    loadings = torch.zeros(vae.n_latents, vae.likelihood.n_parameters, device=device)
+    loadings = torch.zeros(vae.n_continuous, vae.likelihood.n_parameters, device=device)
     loadings[:, :n_locations] = tensor(model.loadings.T)
-    inputs = torch.zeros(vae.n_inputs, vae.n_latents, device=device)
+    inputs = torch.zeros(vae.n_inputs, vae.n_continuous, device=device)
     inputs[:n_locations] = tensor(matrix)
     loadings = _under_conditions(vae, loadings)
     if slopes is not None:
@@ -99,8 +104,9 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
 
 
 def _under_conditions(vae, loadings: Tensor) -> Tensor:
-    """Loadings of the codes, with rows of zeros for the conditions."""
-    return torch.cat([loadings, loadings.new_zeros(vae.n_conditions, loadings.shape[1])])
+    """Loadings of the codes, with rows of zeros for discrete latents and the conditions."""
+    n_others = vae.n_latents - vae.n_continuous + vae.n_conditions
+    return torch.cat([loadings, loadings.new_zeros(n_others, loadings.shape[1])])
 
 
 def _linear_model(
@@ -109,7 +115,7 @@ def _linear_model(
     """The factor model, whether columns share its noise, and their slopes on conditions."""
     likelihood = vae.likelihood
     n_locations = likelihood.n_locations
-    settings = vae.n_latents, likelihood.shares_noise, likelihood.given_noise
+    settings = vae.n_continuous, likelihood.shares_noise, likelihood.given_noise
     tables = tuple(map(id, (rows.values, rows.mask, rows.weights)))
     key = *tables, index.cpu().numpy().tobytes(), n_locations, vae.n_conditions, *settings
     if key not in cache:

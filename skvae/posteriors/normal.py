@@ -1,53 +1,14 @@
-"""Posteriors q(z|x): what the encoder says about the code of a row."""
+"""Normal posteriors, and those that are points."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ._component import Component, Shapes
-from .distributions import Delta, Distribution, EncodedNormal, Normal
-from .noise import Noise
-
-# exp(-7) prior standard deviations is finer than any table needs, and a smooth bound keeps
-# its gradient where a hard one would lose it.
-LOG_SCALE_BOUND = 7.0
-
-
-class Posterior(Component):
-    """Base of the posteriors: parameters of the encoder in, a distribution over codes out."""
-
-    has_density = True
-    # Whether a code moves by what is added to the first of its parameters.
-    moves = False
-
-    def n_parameters(self, shapes: Shapes) -> int:
-        """How many numbers per row the encoder must give."""
-        raise NotImplementedError
-
-    def forward(self, parameters: Tensor) -> Distribution:
-        """Turn ``(members, 1, rows, n_parameters)`` into a distribution over codes."""
-        raise NotImplementedError
-
-    def as_trained(self, parameters: Tensor) -> Distribution:
-        """The distribution without calibration."""
-        return self(parameters)
-
-    def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
-        """Weights and biases of a linear encoder with this posterior, or None if it has none.
-
-        Parameters
-        ----------
-        matrix : Tensor (members, n_inputs, n_components)
-        offset, log_scale : Tensor (members, n_components)
-        """
-        return None
-
-    def calibrate(self, log_factor: Tensor) -> None:
-        """Widen or narrow the posterior by ``exp(log_factor)``, used after training only."""
-
-    def uncalibrate(self) -> None:
-        """Forget the calibration."""
+from .._component import Shapes
+from ..distributions import Delta, EncodedNormal, Normal
+from ..noise import Noise
+from ._base import LOG_SCALE_BOUND, Posterior
 
 
 class DiagonalNormal(Posterior):
@@ -137,6 +98,3 @@ class Deterministic(Posterior):
     def forward(self, parameters: Tensor) -> Delta:
         """Turn encoder outputs into points."""
         return Delta(parameters)
-
-
-POSTERIORS = {"normal": DiagonalNormal, "deterministic": Deterministic}
