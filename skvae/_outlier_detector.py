@@ -18,10 +18,11 @@ from ._base import BaseVAE
 from ._explanation import ExplanationMixin
 from ._promises import PromisesMixin
 from ._sklearn_compat import with_callbacks
+from ._trimming import TrimmingMixin
 from .scores import SCORES, Score
 
 
-class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE):
+class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, OutlierMixin, BaseVAE):
     """Outliers by the likelihood of a variational autoencoder.
 
     A row is an outlier when its log-likelihood, in nats over its observed cells, is below
@@ -49,6 +50,9 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         Whether scores by neighbours judge rows as novelties beside training rows that are
         normal (True), or as members of a table that may hold outliers (False).  ``"auto"``:
         the training rows as members, all others as novelties.
+    trim : float in [0, 0.5), default=0.0
+        Share of the training rows that are left out of the model: those with the lowest
+        likelihood in a first fit, for tables that hold many outliers.
     conformal : float in (0, 1), int of at least 2 or None, default=None
         What ``p_values`` and ``select`` compare with: a share of the rows, kept wholly aside
         from training, or each fold of so many by a model of the others, which are as many
@@ -76,9 +80,10 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
     missingness : {"self_masking"} or Missingness or None, default=None
         How cells come to be missing: None, in a way that the observed cells explain; else by
         the value that they have.  It shapes training; scores are those of the observed cells.
-    penalty : {"neighbors"} or Penalty or None, default=None
-        What is asked of the codes beside the bound.  ``"neighbors"``: that neighbours in the
-        table stay neighbours, for pictures of it.
+    penalty : str or Penalty or None, default=None
+        What is asked of the codes beside the bound, by a key of ``skvae.penalties.PENALTIES``.
+        ``"neighbors"``: that neighbours in the table stay neighbours, for pictures of it;
+        ``"mmd"``: that all codes together look like draws from the prior.
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -201,6 +206,7 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "score_function": [StrOptions(set(SCORES)), Score],
         "novelty": [StrOptions({"auto"}), "boolean"],
+        "trim": [Interval(Real, 0, 0.5, closed="left")],
         "conformal": [
             None,
             Interval(Real, 0, 1, closed="neither"),
@@ -215,6 +221,7 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         contamination="auto",
         score_function="auto",
         novelty="auto",
+        trim=0.0,
         conformal=None,
         objective="auto",
         posterior="normal",
@@ -289,6 +296,7 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
         self.contamination = contamination
         self.score_function = score_function
         self.novelty = novelty
+        self.trim = trim
         self.conformal = conformal
 
     @with_callbacks
@@ -326,7 +334,7 @@ class VAEOutlierDetector(PromisesMixin, ExplanationMixin, OutlierMixin, BaseVAE)
 
     def _fit_scored(self, X, sample_weight, fit_rows) -> None:
         """Train, fit the score function and set the threshold."""
-        held_out = fit_rows(X, sample_weight, resume=self.warm_start)
+        held_out = self._fit_trimmed(X, sample_weight, fit_rows, self.warm_start)
         rows, places = X, held_out
         if sample_weight is not None and not np.all(sample_weight):
             # A row without weight is no row.

@@ -244,3 +244,16 @@ def test_scores_are_parameter_objects():
     assert isinstance(fitted.score_, BlendedScore)
     with pytest.raises(ValueError, match="score_function"):
         VAEOutlierDetector(score_function="nearest").fit(correlated(60))
+
+
+def test_trimmed_rows_do_not_shape_the_model():
+    rng = np.random.default_rng(0)
+    X = np.r_[correlated(300), 6 + 0.3 * rng.normal(size=(40, 4))]
+    gaps = {}
+    for trim in (0.0, 0.2):
+        detector = VAEOutlierDetector(
+            1, score_function="likelihood", trim=trim, max_iter=40, random_state=0
+        ).fit(X)
+        scores = detector.score_samples(X)
+        gaps[trim] = np.median(scores[:300]) - np.median(scores[300:])
+    assert gaps[0.2] > 5 * gaps[0.0] > 0
