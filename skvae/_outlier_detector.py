@@ -1,4 +1,4 @@
-"""VAEOutlierDetector: rows that the model finds unlikely."""
+"""VAEOutlierDetector: rows that are not like those of the training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from .scores import SCORES, Score
 
 
 class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, OutlierMixin, BaseVAE):
-    """Outliers by the likelihood of a variational autoencoder.
+    """Outliers of tables, by variational autoencoders and the rows nearby.
 
-    A row is an outlier when its log-likelihood, in nats over its observed cells, is below
-    ``offset_``.
+    A row is an outlier when its score, in nats, is below ``offset_``.
 
     Parameters
     ----------
