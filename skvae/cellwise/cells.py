@@ -43,14 +43,16 @@ class CellModel(Evidence):
         self.vae, self.scale, self.log_unit = vae, scale, log_unit
 
     @classmethod
-    def fit(cls, codec, encoded, held_out, trim: float, rng, device) -> CellModel:
+    def fit(cls, codec, encoded, held_out, trim: float, max_iter: int, rng, device) -> CellModel:
         """Train on the rows of an encoded table that are not held out."""
         blocks = _blocks(codec.blocks_)
         mask = observed(encoded)
         n_numeric = len(blocks[0][1]) if blocks[0][0] == "continuous" else 0
         scale = RobustScale(encoded.values[:, :n_numeric], mask[:, :n_numeric], MIN_SCALE)
         values = _scaled(encoded, scale, codec.log_scale_).values
-        vae = fit_cellwise(values, mask, held_out, blocks, scale.floor, trim, rng, device)
+        vae = fit_cellwise(
+            values, mask, held_out, blocks, scale.floor, trim, max_iter, rng, device
+        )
         return cls(vae, scale, codec.log_scale_)
 
     def log_prob(self, encoded, device) -> np.ndarray:
@@ -87,6 +89,11 @@ class CellModel(Evidence):
         out, n = values.astype(np.float64), len(self.scale.loc)
         out[:, :n] = self.scale.backward(values[:, :n])
         return out
+
+    def scaled(self, values, column):
+        """Values of a column as the model has them."""
+        numeric = column < len(self.scale.loc)
+        return self.scale.forward(values, column)[0] if numeric else values
 
     def _in_chunks(self, function, values, visible, device) -> np.ndarray:
         n_parameters = self.vae.likelihood.n_parameters

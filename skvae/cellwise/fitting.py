@@ -34,7 +34,7 @@ FEWEST_HELD_OUT = 10
 
 def fit_cellwise(
     values: np.ndarray, mask: np.ndarray, held_out: np.ndarray, blocks: tuple, floor: np.ndarray,
-    trim: float, rng: np.random.RandomState, device,
+    trim: float, max_iter: int, rng: np.random.RandomState, device,
 ) -> CellwiseVAE:  # fmt: skip
     """Train a stack on rows of which some are held out, to stop in time.
 
@@ -51,6 +51,8 @@ def fit_cellwise(
         Smallest noise of each continuous column.
     trim : float
         Share of the rows of a batch that are left out of it.
+    max_iter : int
+        Epochs at most; more than ten are not of use.
     rng : RandomState
     device : torch.device
     """
@@ -71,13 +73,14 @@ def fit_cellwise(
         np.clip(2 ** round(np.log2(max(len(index) / 16, 1))), SMALLEST_BATCH, LARGEST_BATCH)
     )
     index = _one_epoch(index, batch_size, rng)
+    n_epochs = min(N_EPOCHS, max_iter)
     settings = WarmSettings(
-        max_iter=N_EPOCHS,
+        max_iter=n_epochs,
         batch_size=batch_size,
         learning_rate=LEARNING_RATE,
         weight_decay=WEIGHT_DECAY,
         clip_norm=5.0 * float(np.sqrt(values.shape[1])),
-        n_iter_no_change=N_EPOCHS,
+        n_iter_no_change=n_epochs,
         n_threads=None,
     )
     train(

@@ -73,7 +73,7 @@ class ConditionalScore(Score):
         encoded = joined([part for _, part in model._parts(X)[1]])
         with model._arithmetic():
             self.cells_ = CellModel.fit(
-                model.codec_, encoded, held_out, self.trim, rng, model._device()
+                model.codec_, encoded, held_out, self.trim, model.max_iter, rng, model._device()
             )
         return self
 
