@@ -89,7 +89,8 @@ class MMD(WeightedPenalty):
 
     InfoVAE with its ``alpha`` and ``lambda`` is ``objective=ELBO(beta=1 - alpha)`` and a weight
     of ``alpha + lambda - 1``; the MMD-VAE has ``beta=0``; a Wasserstein autoencoder has
-    ``posterior="deterministic"``, too.
+    ``posterior="deterministic"``, too.  ``VAETransformer(whiten=True)`` gives the codes in units
+    of the prior.
 
     Parameters
     ----------

@@ -73,6 +73,6 @@ def drawn_by_weight(codes: Tensor, weights: Tensor | None, noise: Noise) -> Tens
         return codes
     n = codes.shape[1]
     edges = weights.double().cumsum(1)
-    steps = torch.arange(n, device=codes.device) + noise.uniform(1).double()
+    steps = torch.arange(n, device=codes.device) + noise.uniform(n).double()
     place = torch.searchsorted(edges, steps / n * edges[:, -1:]).clamp_(max=n - 1)
     return codes.gather(1, place[..., None].expand(-1, -1, codes.shape[2]))

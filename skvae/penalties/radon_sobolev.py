@@ -80,7 +80,7 @@ class RadonSobolev(WeightedPenalty):
 
     Parameters
     ----------
-    weight : float, default=100.0
+    weight : float, default=30.0
         Nats per row for half an energy distance of 1, in units of the prior.
 
     Examples
@@ -100,7 +100,7 @@ class RadonSobolev(WeightedPenalty):
 
     only_locates = True
 
-    def __init__(self, weight=100.0):
+    def __init__(self, weight=30.0):
         super().__init__()
         self.weight = weight
 

@@ -22,7 +22,9 @@ def sliced_wasserstein(
 
     Parameters
     ----------
-    x, y : Tensor (members, n, d)
+    x : Tensor (members, n, d)
+    y : Tensor (members, m, d)
+        As many as those of ``x`` unless these have weights.
     directions : Tensor (members, n_projections, d)
         Of length 1.
     weights : Tensor (members, n) or None
@@ -40,13 +42,18 @@ def sliced_wasserstein(
     ours, theirs = (
         torch.bmm(padded(rows, aligned(d)), onto)[..., :n_projections].sort(1) for rows in (x, y)
     )
-    if weights is None:
-        return (ours.values - theirs.values).square().mean((1, 2))
-    w = weights[..., None].expand_as(ours.indices).gather(1, ours.indices)
-    middle = (w.cumsum(1) - 0.5 * w) / w.sum(1, keepdim=True)
-    place = (middle * y.shape[1]).long().clamp_(max=y.shape[1] - 1)
-    squares = (ours.values - theirs.values.gather(1, place)).square()
-    return (squares * w).mean((1, 2)) / weights.mean(1)
+    matched = ours.values
+    if weights is not None:
+        matched = _at_ranks(*ours, weights, y.shape[1])
+    return (matched - theirs.values).square().mean((1, 2))
+
+
+def _at_ranks(values: Tensor, order: Tensor, weights: Tensor, n: int) -> Tensor:
+    """Which of the sorted ``values (members, rows, lines)`` stand at ``n`` equal ranks."""
+    edges = weights.double()[..., None].expand_as(order).gather(1, order).cumsum(1).mT.contiguous()
+    ranks = (torch.arange(n, dtype=edges.dtype, device=edges.device) + 0.5) / n
+    place = torch.searchsorted(edges, ranks * edges[..., -1:]).clamp_(max=values.shape[1] - 1)
+    return values.gather(1, place.mT)
 
 
 class SlicedWasserstein(WeightedPenalty):

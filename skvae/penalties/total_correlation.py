@@ -86,6 +86,11 @@ class TotalCorrelation(WeightedPenalty):
     ``objective=ELBO()`` for 6.  The density of a code among all rows is estimated from the
     batch.
 
+    The correlation is that of the codes of the rows at hand.  Codes that tell each of few rows
+    from all others, by more nats than the logarithm of their number, are as many points, which
+    no product of latents is: their price is high, and they come to say less.
+    :class:`FactorCritic` looks between the rows.
+
     Parameters
     ----------
     weight : float, default=5.0
