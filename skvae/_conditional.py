@@ -184,7 +184,7 @@ class ConditionalMixin:
             raise ValueError(f"{type(self).__name__}.{method} expects {name} >= 1, got {value}.")
 
     def _check_density(self, what: str) -> None:
-        if not self.vae_.posterior.has_density:
+        if not self.vae_.posterior.has_density or self.vae_.posterior.is_discrete:
             raise ValueError(
                 f"{what} needs a density over codes, and the posterior of this "
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "

@@ -45,11 +45,11 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     vae.posterior.train()
     posterior = vae.infer(batch.inputs, codes=batch.codes)
     vae.posterior.train(not evaluated)
-    loc, scale = (t[member, 0].cpu().double() for t in (posterior.mean, posterior.stddev))
+    loc = posterior.mean[member, 0].cpu().double()
     result: dict = {"active_units": int((loc.var(0, correction=0) > ACTIVE_VARIANCE).sum())}
     if vae.posterior.has_density:
-        kl = 0.5 * (loc.square() + scale.square() - 1.0) - scale.log()
-        result["kl_per_latent"] = kl.mean(0).numpy()
+        kl = vae.posterior.nats(posterior)[member, 0]
+        result["kl_per_latent"] = kl.mean(0).cpu().numpy()
     noise = vae.likelihood.noise_scale(member)
     result["noise_scale"] = {
         name: float(value * np.exp(unit)) for name, value, unit in zip(columns, noise, log_unit)

@@ -41,7 +41,8 @@ class LatentsMixin:
         Returns
         -------
         categories : ndarray of int of shape (n_samples, n_discrete)
-            For ``posterior="vector_quantized"`` the numbers of the codes, level by level.
+            The likeliest category for ``posterior="joint"``; for ``"vector_quantized"`` the
+            numbers of the codes, level by level.
 
         Raises
         ------
@@ -52,8 +53,8 @@ class LatentsMixin:
         if not self.vae_.posterior.is_discrete:
             raise ValueError(
                 f"{type(self).__name__}.categories needs discrete latents, and those of "
-                f"{self.vae_.posterior!r} are continuous. Use posterior='vector_quantized', or "
-                "cluster what transform gives."
+                f"{self.vae_.posterior!r} are continuous. Use posterior='joint' or "
+                "posterior='vector_quantized', or cluster what transform gives."
             )
         encoded = self._encode(X)
         with self._arithmetic():

@@ -60,7 +60,8 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
         tables of counts and flags alone, whose codes are informative as they are.
-    posterior : {"normal", "deterministic"} or Posterior, default="normal"
+    posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
+            Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture", "vamp", "flow"} or Prior, default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes

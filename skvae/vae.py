@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ class VAE(Component):
         known = torch.cat([codes, self.penalty.width.expand_as(codes)], -1)
         return self.posterior(known[..., : self.n_encoded])
 
-    def codes(self) -> Distribution:
+    def codes(self) -> Any:
         """Distribution p(z) of codes before a row is seen."""
         pseudo = self.prior.pseudo_inputs
         if pseudo is None:

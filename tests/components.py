@@ -35,7 +35,13 @@ from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import NeighborGraph
-from skvae.posteriors import Deterministic, DiagonalNormal, Epanechnikov, VectorQuantized
+from skvae.posteriors import (
+    Deterministic,
+    DiagonalNormal,
+    Epanechnikov,
+    Joint,
+    VectorQuantized,
+)
 from skvae.priors import Aggregate, Flow, GaussianMixture, StandardNormal, VampPrior
 from skvae.vae import VAE
 from skvae.views import Denoising
@@ -56,6 +62,7 @@ POSTERIORS = {
     "deterministic": Deterministic(),
     "epanechnikov": Epanechnikov(),
     "quantized": VectorQuantized(n_codes=4),
+    "joint": Joint(n_categories=3),
     "quantized-parts": VectorQuantized(n_codes=3, n_positions=2, n_levels=2),
 }
 PRIORS = {

@@ -30,10 +30,11 @@ from skvae.likelihoods import Normal
 from skvae.networks import MLP
 from skvae.noise import FixedDraws, Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
-from skvae.posteriors import DiagonalNormal, Epanechnikov, VectorQuantized
+from skvae.posteriors import DiagonalNormal, Epanechnikov, Joint, VectorQuantized
 from skvae.priors import Aggregate, VampPrior
 
 NOISE = 0.5
+STANDARD_2 = D.StandardNormal(torch.zeros(2, 1, 1, 1), 2)
 LOADINGS = torch.tensor([[1.0, 0.5, -0.8], [0.0, 0.7, 0.6]]).double()
 
 
@@ -496,7 +497,8 @@ def test_discrete_codes_refuse_what_they_have_no_honest_answer_to():
         small().fit(table()).categories(X)
 
 
-@pytest.mark.parametrize("posterior", ["vector_quantized", "epanechnikov"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+@pytest.mark.parametrize("posterior", ["vector_quantized", "epanechnikov", Joint(3)])
 def test_model_of_such_codes_survives_pickling_and_a_search(posterior):
     vae = small(posterior=posterior).fit(table())
     twin = pickle.loads(pickle.dumps(vae))
@@ -505,3 +507,101 @@ def test_model_of_such_codes_survives_pickling_and_a_search(posterior):
         alone = getattr(vae, method)(table()[3:5])
         assert np.array_equal(alone, getattr(vae, method)(table())[3:5])
     assert_allclose(twin.sample(5, random_state=1), vae.sample(5, random_state=1))
+
+
+# -------------------------------------------------------------------------- joint latent codes
+
+
+def joint(n_rows=4, temperature=0.67):
+    posterior = Joint(3, temperature).build(Shapes(3, 2, ()), Noise(SEEDS))
+    raw = torch.randn(2, 1, n_rows, 7, generator=torch.Generator().manual_seed(0))
+    return posterior.train(), raw.requires_grad_()
+
+
+def test_joint_divergence_is_that_of_both_parts_and_equals_monte_carlo():
+    posterior, raw = joint()
+    q, prior = posterior(raw), posterior.over(STANDARD)
+    nats = kl(q, prior, None).detach()
+    assert nats.shape == (2, 1, 4, 3)
+    share = q.log_share.detach().exp().numpy()
+    expected = stats.entropy(share, np.full(3, 1 / 3), axis=-1)
+    assert_allclose(nats[..., -1], expected, rtol=1e-5)
+    assert (expected <= math.log(3)).all()
+    # One-hot draws of the model in evaluation are those of its probabilities.
+    q = posterior.eval()(raw)
+    z = q.rsample(Noise(SEEDS), 20_000).detach()
+    assert ((z[..., 2:] == 0) | (z[..., 2:] == 1)).all() and (z[..., 2:].sum(-1) == 1).all()
+    assert_allclose(z.mean(1), q.mean[:, 0].detach(), atol=0.06)
+    odds = -q.log_odds(posterior.over(STANDARD), z).detach()
+    error = odds.std(1) / 20_000**0.5
+    assert ((odds.mean(1) - nats.sum(-1)[:, 0]).abs() < 5 * error).all()
+
+
+def test_relaxed_categories_are_shares_with_finite_gradients():
+    posterior, raw = joint(500, temperature=0.3)
+    with torch.no_grad():
+        raw[..., 2] = 27.0  # the others have probability 1e-12
+    z = posterior(raw).rsample(Noise(SEEDS))[..., 2:]
+    assert_allclose(z.sum(-1).detach(), 1.0, rtol=1e-5)
+    assert ((z > 0.01) & (z < 0.99)).any() or raw[..., 2].min() > 20
+    (gradient,) = torch.autograd.grad((z * torch.arange(3.0)).sum(), raw)
+    assert gradient.isfinite().all()
+    softer = joint(500, temperature=2.0)
+    harder = joint(500, temperature=0.05)
+    spread = [p(r).rsample(Noise(SEEDS))[..., 2:].amax(-1).mean() for p, r in (softer, harder)]
+    assert spread[0] < 0.8 < 0.95 < spread[1]
+
+
+def test_draws_of_joint_codes_have_the_fitted_shares():
+    posterior, raw = joint()
+    codes = np.zeros((2, 100, 5))
+    codes[0, :, 2], codes[1, :80, 3], codes[1, 80:, 4] = 1.0, 1.0, 1.0
+    posterior.calibrate_prior([], codes)
+    drawn = posterior.eval().over(STANDARD_2).sample(Noise(SEEDS), 5000)[:, 0, :, 2:].mean(1)
+    assert_allclose(drawn, [[1, 0, 0], [0, 0.8, 0.2]], atol=0.02)
+    posterior.uncalibrate()
+    drawn = posterior.over(STANDARD_2).sample(Noise(SEEDS), 5000)[:, 0, :, 2:].mean(1)
+    assert_allclose(drawn, 1 / 3, atol=0.03)
+
+
+def clusters_with_a_factor(n_rows, seed):
+    """Five clusters in a plane, and across it one number by which their rows differ."""
+    rng = np.random.default_rng(seed)
+    y, factor = rng.integers(5, size=n_rows), rng.normal(size=n_rows)
+    axes = np.linalg.qr(np.random.default_rng(9).normal(size=(6, 3)))[0].T
+    angle = 2 * np.pi * y / 5
+    X = np.c_[3 * np.cos(angle), 3 * np.sin(angle), factor] @ axes
+    return X + 0.2 * rng.normal(size=X.shape), y, factor
+
+
+def test_joint_codes_find_the_clusters_and_what_varies_within_them():
+    X, y, factor = clusters_with_a_factor(500, 0)
+    settings = {"max_iter": 20, "objective": "elbo", "random_state": 0, "n_components": 1}
+    settings["network"] = MLP((8,), linear_skip=True)
+    vae = VAETransformer(posterior=Joint(5), **settings).fit(X[:300])
+    codes, found = vae.transform(X[300:]), vae.categories(X[300:])
+    assert codes.shape == (200, 6) and found.shape == (200, 1)
+    assert_allclose(codes[:, 1:].sum(1), 1.0, rtol=1e-5)
+    assert np.array_equal(codes[:, 1:].argmax(1), found[:, 0])
+    assert metrics.adjusted_rand_score(y[300:], found[:, 0]) > 0.95
+    assert abs(metrics.adjusted_rand_score(np.roll(y[300:], 1), found[:, 0])) < 0.1
+    within = [
+        np.corrcoef(part)[0, 1]
+        for k in range(5)
+        if (part := np.stack([codes[:, 0], factor[300:]])[:, y[300:] == k]).size
+    ]
+    assert np.abs(within).min() > 0.9
+    plain = VAETransformer(**settings).fit(X[:300])
+    assert vae.score(X[300:]) > plain.score(X[300:]) + 1.0
+    drawn = vae.sample(300, random_state=1)
+    nearest = np.linalg.norm(drawn[:, None] - X[None, :300], axis=-1).min(1)
+    assert np.median(nearest) < 0.8
+    same, other = np.flatnonzero(y == 0)[:2], np.flatnonzero(y == 1)[0]
+    assert vae.interpolate(X[same], 4).shape == (4, 6)
+    with pytest.raises(ValueError, match="between two categories lies nothing"):
+        vae.interpolate(X[[same[0], other]])
+    assert vae.traverse(X[:1], 0).shape == (7, 6)
+    with pytest.raises(ValueError, match="component 3 belongs to discrete latents"):
+        vae.traverse(X[:1], 3)
+    with pytest.raises(ValueError, match="needs a density over codes"):
+        vae.sample(given={"x0": 0.0})

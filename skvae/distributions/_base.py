@@ -53,8 +53,9 @@ class Distribution(_TorchDistribution):
         """The same distribution with parameters that no gradient flows to."""
         twin = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                vars(twin)[name] = value.detach()
+            if isinstance(value, (Tensor, Distribution)):
+                detach = value.detach if isinstance(value, Tensor) else value.detached
+                vars(twin)[name] = detach()
         return twin
 
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]

@@ -48,12 +48,12 @@ class CodeTree(NamedTuple):
         gain, rows = np.zeros((n, n)), np.zeros((n, n))
         for child in range(n):
             share = (margins[child] + PSEUDO_COUNT) / (n_rows + PSEUDO_COUNT * n_categories)
-            for parent in range(n):
-                if parent != child:
-                    joint = _joint(codes[:, parent], codes[:, child], n_categories)
+            for other in range(n):
+                if other != child:
+                    joint = _joint(codes[:, other], codes[:, child], n_categories)
                     found = [_left_out(joint, share, strength) for strength in PRIOR_ROWS]
-                    rows[parent, child] = PRIOR_ROWS[int(np.argmax(found))]
-                    gain[parent, child] = max(found) - alone[child]
+                    rows[other, child] = PRIOR_ROWS[int(np.argmax(found))]
+                    gain[other, child] = max(found) - alone[child]
         # Both directions of an edge gain nearly the same; a tree may run either way.
         mean_gain = 0.5 * (gain + gain.T)
         mean_gain[mean_gain < MIN_GAIN] = 0.0

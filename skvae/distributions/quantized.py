@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ class Quantized(Distribution):
         # All mass is at one of countably many codes.
         return torch.zeros_like(value)
 
-    def log_odds(self, prior: Distribution, z: Tensor) -> Tensor:
+    def log_odds(self, prior: Any, z: Tensor) -> Tensor:
         # By the numbers that were chosen: level by level, a sum of vectors may have others.
         return prior.log_prob_numbers(self.numbers).unsqueeze(1).expand(z.shape[:-1])
 

@@ -2,6 +2,7 @@
 
 from ._base import Posterior
 from .epanechnikov import Epanechnikov
+from .joint import Joint
 from .normal import Deterministic, DiagonalNormal
 from .quantized import VectorQuantized
 
@@ -10,6 +11,7 @@ POSTERIORS: dict[str, type[Posterior]] = {
     "deterministic": Deterministic,
     "epanechnikov": Epanechnikov,
     "vector_quantized": VectorQuantized,
+    "joint": Joint,
 }
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Deterministic",
     "DiagonalNormal",
     "Epanechnikov",
+    "Joint",
     "Posterior",
     "VectorQuantized",
 ]

@@ -81,6 +81,11 @@ class Posterior(Component):
         """
         return None
 
+    def nats(self, found) -> Tensor:
+        """KL from N(0, 1) of each latent of a posterior, ``(members, 1, rows, n_latents)``."""
+        loc, scale = found.mean.cpu().double(), found.stddev.cpu().double()
+        return 0.5 * (loc.square() + scale.square() - 1.0) - scale.log()
+
     def calibrate(self, log_factor: Tensor) -> None:
         """Widen or narrow the posterior by ``exp(log_factor)``, used after training only."""
 

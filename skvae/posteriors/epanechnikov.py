@@ -34,7 +34,7 @@ class Epanechnikov(DiagonalNormal):
         loc, raw = parameters.chunk(2, -1)
         return distributions.Epanechnikov(loc, LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND))
 
-    def forward(self, parameters: Tensor) -> distributions.Normal | distributions.Epanechnikov:
+    def forward(self, parameters: Tensor) -> distributions.Distribution:
         """Turn encoder outputs into Epanechnikov densities, or normals that propose codes."""
         encoded = self.as_trained(parameters)
         if self.training:

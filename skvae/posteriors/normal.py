@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .._component import Shapes
-from ..distributions import Delta, EncodedNormal, Normal
+from ..distributions import Delta, Distribution, EncodedNormal, Normal
 from ..noise import Noise
 from ._base import LOG_SCALE_BOUND, Posterior
 
@@ -42,14 +44,14 @@ class DiagonalNormal(Posterior):
         """Location and log-scale of each latent."""
         return 2 * shapes.n_components
 
-    def forward(self, parameters: Tensor) -> Normal:
+    def forward(self, parameters: Tensor) -> Distribution:
         """Turn encoder outputs into normals."""
         encoded = self.as_trained(parameters)
         if self.training:
             return encoded
         return Normal(encoded.loc, encoded.log_scale + self.log_factor)
 
-    def as_trained(self, parameters: Tensor) -> EncodedNormal:
+    def as_trained(self, parameters: Tensor) -> Any:
         """The normals as the encoder gives them."""
         return EncodedNormal(parameters, LOG_SCALE_BOUND)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Flow(Aggregate):
 
     def forward(self, encoded=None) -> distributions.Distribution:
         """Give N(0, I) in training and before calibration, the fitted flow afterwards."""
-        base = super().forward()
+        base: Any = super().forward()
         if self.training or "share" not in self._buffers:
             return base
         network = MaskedNetwork(*(getattr(self, name) for name in MaskedNetwork._fields))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..factor_model import FactorModel, linear_model
+from .category_start import model_of_clusters, starts_at_clusters
 from .conditional_start import slopes_of
 from .discrete_start import model_of_indicators, starts_at_indicators
 from .rows import Rows
@@ -50,6 +51,10 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     loadings, matrix, offset, log_scale, means, scale, shared = stacked
     linear = vae.posterior.start(matrix, offset, log_scale)
     linear_path = linear is not None and vae.network.has_linear_path
+    if linear_path and starts_at_clusters(vae):
+        found = model_of_clusters(vae, rows, train_index, FLOOR)
+        *linear, loadings, scale, shared = found
+        means[:, : vae.likelihood.n_locations] = 0.0
     if linear_path:
         vae.network.start(*linear, loadings)
         vae.likelihood.start_scale(scale, shared)
