@@ -34,7 +34,20 @@ from skvae.missingness import SelfMasking
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
-from skvae.penalties import NeighborGraph
+from skvae.penalties import (
+    DIP,
+    MMD,
+    DecoderCritic,
+    DecoderDecay,
+    DecoderGradient,
+    DecoderSpectrum,
+    FactorCritic,
+    LatentCritic,
+    NeighborGraph,
+    RadonSobolev,
+    SlicedWasserstein,
+    TotalCorrelation,
+)
 from skvae.posteriors import (
     Deterministic,
     DiagonalNormal,
@@ -126,6 +139,21 @@ MISSINGNESS = {"self_masking": SelfMasking(), "self_masking-2": SelfMasking(n_dr
 PENALTIES = {
     "neighbors": NeighborGraph(n_neighbors=3, max_iter=5),
     "neighbors-cells": NeighborGraph(n_neighbors=3, max_iter=5, keep_neighbors=False),
+    "mmd": MMD(),
+    "mmd-gaussian": MMD(weight=3.0, kernel="gaussian", n_prior_samples=9),
+    "sliced_wasserstein": SlicedWasserstein(n_projections=5),
+    "radon_sobolev": RadonSobolev(),
+    "total_correlation": TotalCorrelation(),
+    "total_correlation-weighted": TotalCorrelation(2.0, estimator="weighted"),
+    "factor_critic": FactorCritic(hidden_layer_sizes=(5,)),
+    "latent_critic": LatentCritic(hidden_layer_sizes=(5, 4)),
+    "decoder_critic": DecoderCritic(likelihood_weight=0.5, hidden_layer_sizes=(5,)),
+    "decoder_gradient": DecoderGradient(),
+    "decoder_gradient-all": DecoderGradient(n_directions=None),
+    "decoder_decay": DecoderDecay(),
+    "decoder_spectrum": DecoderSpectrum(),
+    "dip": DIP(),
+    "dip-means": DIP(weight=3.0, diagonal_weight=5.0, of="means"),
 }
 VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
 
