@@ -107,7 +107,7 @@ def test_a_far_group_is_no_reference():
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(400, 3)), 30 + 0.1 * rng.normal(size=(15, 3))]
     trimmed, kept = (
-        Neighborhood(Space(), 5, trimmed=trim).fit(described(X))(described(X))[0]
+        Neighborhood(Space(), (5,), trimmed=trim).fit(described(X))(described(X))[0]
         for trim in (True, False)
     )
     assert trimmed[400:].min() > trimmed[:400].max()

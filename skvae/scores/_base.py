@@ -56,6 +56,23 @@ class Score(BaseEstimator):
         """
         raise NotImplementedError
 
+    def shaped(self, model: Any, X) -> np.ndarray | None:
+        """Scores whose distribution shows how many outliers there are, where ``rows`` do not.
+
+        Parameters
+        ----------
+        model : VAEOutlierDetector
+            That of ``fit``.
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            The training rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or None
+            None takes those of ``rows``.
+        """
+        return None
+
     def evidence(self, model: Any) -> Evidence | None:
         """What tells the cells of a row apart, or None if the score knows of none.
 

@@ -20,7 +20,7 @@ from .surprise import Surprise
 MOST_REFERENCE_ROWS = 20_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
-NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = 5, 20
+NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
 # Outliers of a table may lie together: this share of its rows is no company to be in.
 CROWD_SHARE, MOST_CROWD = 0.1, 500
 
@@ -42,9 +42,9 @@ class BlendedScore(Score):
     Rows of the training table are judged as members of a table that may hold outliers: by 20
     neighbours and by a tenth of the table, since outliers may lie together, and without a
     reference that is far from all others.  New rows are judged as novelties beside rows that
-    are normal: by 5 neighbours, and by their density relative to that of these.  ``novelty``
-    of the detector makes all rows judged one way.  A training row is never its own neighbour.
-    At most 20,000 rows are kept.
+    are normal: by 5 and by 20 neighbours, and by their density relative to that of these.
+    ``novelty`` of the detector makes all rows judged one way.  A training row is never its own
+    neighbour.  At most 20,000 rows are kept.
 
     Attributes
     ----------
@@ -75,12 +75,15 @@ class BlendedScore(Score):
         """The distances that count for rows that are judged in one way."""
         cells, joint, white = Space(), JointSpace(), WhitenedSpace()
         if novelty:
-            k = NOVELTY_NEIGHBORS
-            near = [Neighborhood(cells, k, relative=True)]
-            return near + [Neighborhood(space, k) for space in (joint, white)]
-        k, crowd = MEMBER_NEIGHBORS, int(np.clip(CROWD_SHARE * n_rows, 1, MOST_CROWD))
-        near = [Neighborhood(space, k, trimmed=True) for space in (cells, joint, white)]
-        return [*near, Neighborhood(Space(), crowd)]
+            near, wide = NOVELTY_NEIGHBORS
+            return [
+                Neighborhood(cells, (near, wide), relative=True),
+                Neighborhood(joint, (near, wide)),
+                Neighborhood(white, (near,)),
+            ]
+        near, crowd = MEMBER_NEIGHBORS, int(np.clip(CROWD_SHARE * n_rows, 1, MOST_CROWD))
+        kept = [Neighborhood(space, (near,), trimmed=True) for space in (cells, joint, white)]
+        return [*kept, Neighborhood(Space(), (crowd,))]
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
         """Keep the reference, and the shares of all statistics in it.
@@ -133,6 +136,10 @@ class BlendedScore(Score):
         for way in vars(self).get("ways_", ()):
             for part in way.neighborhoods:
                 part.open(self.reference_)
+
+    def shaped(self, model: Any, X):
+        """The log-likelihood: surprises are those of ranks, whatever the table holds."""
+        return model._score(X, model.n_draws) if model.vae_.posterior.has_density else None
 
     def evidence(self, model: Any):
         """The conditional model, where the cells count."""

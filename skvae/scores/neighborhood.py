@@ -17,7 +17,7 @@ RELATIVE_NEIGHBORS = 20
 
 
 class Neighborhood:
-    """Logarithm of the mean distance to the nearest rows of a space, and that of these rows.
+    """Logarithms of mean distances to the nearest rows of a space, and those of these rows.
 
     The reference rows belong to the score that the neighbourhood is part of, and are handed to
     it again when it comes out of a file.
@@ -25,7 +25,8 @@ class Neighborhood:
     Parameters
     ----------
     space : Space
-    n_neighbors : int
+    n_neighbors : tuple of int
+        Neighbours that the mean is over, for each of the statistics.
     trimmed : bool, default=False
         Whether rows that are far from all others are left out of the reference.
     relative : bool, default=False
@@ -37,7 +38,9 @@ class Neighborhood:
     2000; Breunig et al., LOF: Identifying Density-Based Local Outliers, 2000.
     """
 
-    def __init__(self, space: Space, n_neighbors: int, *, trimmed=False, relative=False):
+    def __init__(
+        self, space: Space, n_neighbors: tuple[int, ...], *, trimmed=False, relative=False
+    ):
         self.space = space
         self.n_neighbors = n_neighbors
         self.trimmed = trimmed
@@ -49,22 +52,24 @@ class Neighborhood:
         self.index_ = _ordinary(points) if self.trimmed else None
         self.open(reference)
         if self.relative:
-            self.own_ = _log(self.neighbors_(self.neighbors_.rows_)[0].mean(1))
+            distances, _ = self.neighbors_(self.neighbors_.rows_)
+            self.own_ = _log(distances[:, :RELATIVE_NEIGHBORS].mean(1))
         return self
 
     def open(self, reference: Described) -> Neighborhood:
         """Make the reference ready to be searched."""
         points = self.space(reference)
-        n = max(RELATIVE_NEIGHBORS if self.relative else 1, self.n_neighbors)
+        n = max(RELATIVE_NEIGHBORS if self.relative else 1, *self.n_neighbors)
         self.neighbors_ = Neighbors(n).fit(points if self.index_ is None else points[self.index_])
         return self
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
         """Statistics of rows, each higher for odder ones."""
         distances, places = self.neighbors_(self.space(rows))
-        statistics = [_log(distances[:, : self.n_neighbors].mean(1))]
+        statistics = [_log(distances[:, :k].mean(1)) for k in self.n_neighbors]
         if self.relative:
-            statistics.append(_log(distances.mean(1)) - self.own_[places].mean(1))
+            near, places = distances[:, :RELATIVE_NEIGHBORS], places[:, :RELATIVE_NEIGHBORS]
+            statistics.append(_log(near.mean(1)) - self.own_[places].mean(1))
         return statistics
 
     def __getstate__(self):
