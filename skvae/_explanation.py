@@ -10,13 +10,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from .cellwise.attribution import Attribution
+from .cellwise.attribution import Attribution, Written
 from .cellwise.evidence import joined
 from .scores import ConditionalScore
 from .table import check_table
 from .table.filling import filled
 from .table.frames import container_of
-from .table.per_cell import per_cell
+from .table.per_cell import numbers_of, per_cell
 
 # What the price of the code is called among the names of columns.
 CODE = "(code)"
@@ -43,13 +43,15 @@ class ExplanationMixin:
         self.typical_cells_ = np.zeros(self.n_features_in_)
         self.typical_cells_[self._modelled_places()] = self.attribution_.typical
 
-    def explain(self, X):
+    def explain(self, X, return_normal=False):
         """Say which cells make each row odd, and by how much.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
             Rows.
+        return_normal : bool, default=False
+            Whether to say what would be normal, too.
 
         Returns
         -------
@@ -57,6 +59,9 @@ class ExplanationMixin:
             Nats that each cell adds to the score of its row beyond a typical cell of its column,
             the median of rows held out: negative for cells that make the row odd, NaN for
             missing cells, 0 for constant columns.  See Notes.
+        normal : array or DataFrame of shape (n_samples, n_features)
+            Most plausible value of each cell, also of missing ones, given the cells of its row
+            that are not odd, in the container of ``X``; only with ``return_normal=True``.
 
         Notes
         -----
@@ -103,13 +108,21 @@ class ExplanationMixin:
         if attribution.evidence.has_rest:
             names.append(CODE)
             out = np.column_stack([out, rest - attribution.typical_rest])
-        return per_cell(X, names, out)
+        contributions = per_cell(X, names, out)
+        if not return_normal:
+            return contributions
+        with self._arithmetic():
+            values = attribution.normal(cells, self._device())
+        values = attribution.evidence.restored(values)
+        return contributions, self.codec_.decode(values, container_of(X))
 
     def repair(self, X, n_cells=1):
         """Change the cells of outliers that keep them from being normal.
 
         In each round one cell is changed to its most plausible value given the others: the
-        likeliest category, or the mean on a scale that is logarithmic for far values.  It is
+        likeliest category, or the mean on a scale that is logarithmic for far values; but a
+        value that a slip explains, a point or unit or sign that is off or one letter of a word,
+        if it is nearly as plausible.  It is
         the first of those that ``explain`` finds to answer for more than themselves, the others
         of these not being asked; where there is none, the one whose change raises the sum of
         ``explain`` most.  A row is left as soon as ``predict`` calls it an inlier, and an inlier
@@ -159,10 +172,12 @@ class ExplanationMixin:
     def _replacements(self, X, free: np.ndarray):
         """Where one of the free cells of a row is better replaced, and a table with it."""
         attribution, codec, places = self.attribution_, self.codec_, self._modelled_places()
+        encoded, kinds = self._joined(X), [codec.columns_[j] for j in places]
+        written = Written(kinds, encoded.values.copy(), numbers_of(X)[:, places])
         with self._arithmetic():
-            cells = attribution.evidence.prepare(self._joined(X))
+            cells = attribution.evidence.prepare(encoded)
             rows, columns, values = attribution.replacements(
-                cells, free[:, places], self._device()
+                cells, written, free[:, places], self._device()
             )
         where = np.zeros_like(free)
         where[rows, places[columns]] = True

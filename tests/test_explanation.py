@@ -8,6 +8,7 @@ import pytest
 
 from skvae import VAEOutlierDetector
 from skvae.cellwise.attribution import LEAST_GAIN
+from skvae.cellwise.slips import is_one_slip
 
 N_ROWS, N_WRONG = 900, 120
 COLUMNS = ["kind", "size", "weight", "number", "flag", "same", "other"]
@@ -214,3 +215,59 @@ def test_polars_frames_come_back_as_such(table, detector):
     assert changed["number"].all()
     assert repaired["flag"].to_list() == plain["flag"].iloc[:5].to_list()
     assert repaired["number"].max() < 1000
+
+
+def test_slips_are_undone(table, detector):
+    wrong = table.iloc[:40].copy()
+    wrong["weight"] /= 1000
+    repaired, changed = detector.repair(wrong)
+    assert changed["weight"].mean() > 0.9
+    np.testing.assert_allclose(
+        repaired["weight"][changed["weight"]], table["weight"].iloc[:40][changed["weight"]],
+        rtol=1e-4,
+    )  # fmt: skip
+    # What no slip explains has the best guess.
+    wrong["weight"] = 77.0
+    guessed = detector.repair(wrong)[0]["weight"]
+    assert np.mean(np.isclose(guessed, table["weight"].iloc[:40], rtol=1e-4)) < 0.2
+
+
+def test_words_are_one_slip_apart():
+    for wrong in ("Privaet", "Privte", "Privatee", "Privute", "rPivate", "Privat"):
+        assert is_one_slip(wrong, "Private"), wrong
+    for wrong in ("Private", "Prvia", "Prviaet", "Public"):
+        assert not is_one_slip(wrong, "Private"), wrong
+
+
+def test_what_would_be_normal_is_told_for_each_cell(table, detector):
+    wrong, column = spoiled(table)
+    told, normal = detector.explain(wrong, return_normal=True)
+    pd.testing.assert_frame_equal(told, detector.explain(wrong), rtol=0, atol=0)
+    assert list(normal.dtypes) == list(wrong.dtypes)
+    true = table.iloc[:N_WRONG]
+    assert np.mean(normal["kind"].to_numpy() == true["kind"].to_numpy()) > 0.97
+    assert np.mean(np.abs(normal["size"].to_numpy() - true["size"].to_numpy()) < 2.5) > 0.85
+    assert not normal.isna().any(axis=None)
+
+
+def test_picture_shows_the_wrong_cell_and_what_would_be_normal(table, detector):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from skvae.plotting import ExplanationDisplay
+
+    wrong, column = spoiled(table)
+    display = ExplanationDisplay.from_estimator(detector, wrong, rows=[4, 0, 2], n_cells=3)
+    assert [names[0] for names in display.columns_] == [COLUMNS[column[i]] for i in (4, 0, 2)]
+    told = detector.explain(wrong.iloc[[4, 0, 2]])
+    tops = [bars[0].get_width() for bars in display.bars_]
+    np.testing.assert_allclose(tops, -told.min(axis=1))
+    assert all(len(bars) == 3 for bars in display.bars_)
+    texts = [text.get_text() for panel in display.axes_ for text in panel.texts]
+    assert sum(text.startswith("normal: ") for text in texts) >= 3
+    assert f"row {wrong.index[4]}" in display.axes_[0].get_title("left")
+    lowest = ExplanationDisplay.from_estimator(detector, wrong, n_rows=1)
+    place = wrong.index[np.argmin(detector.score_samples(wrong))]
+    assert lowest.axes_[0].get_title("left").startswith(f"row {place}:")
+    with pytest.raises(TypeError, match="explain"):
+        ExplanationDisplay.from_estimator(detector.codec_, wrong)
+    matplotlib.pyplot.close("all")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .evidence import Cells, Evidence
+from .slips import slips
 
 # Cells that are tried in each round, those least likely for their column first.
 N_CANDIDATES = 8
@@ -15,6 +17,20 @@ MOST_ODD = 3
 # A cell is one if the rest of its row is better without it by so many nats, beyond what a
 # typical cell of its column loses.
 LEAST_GAIN = 3.0
+# A value that a slip explains is preferred to one that is more plausible by so many nats.
+SLIP = 4.0
+
+
+class Written(NamedTuple):
+    """Cells as they stand in a table: columns of its codec, values of these, and numbers."""
+
+    columns: Sequence
+    values: np.ndarray
+    numbers: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Written:
+        """These rows."""
+        return Written(self.columns, self.values[rows], self.numbers[rows])
 
 
 class _Odd(NamedTuple):
@@ -68,15 +84,23 @@ class Attribution:
         odd = self._odd(cells, device)
         return odd.terms, odd.rest
 
-    def replacements(self, cells: Cells, free: np.ndarray, device) -> tuple[np.ndarray, ...]:
+    def normal(self, cells: Cells, device) -> np.ndarray:
+        """Most plausible values ``(rows, columns)`` given the cells of a row that are not odd."""
+        odd = self._odd(cells, device)
+        return self.evidence.guess(cells.values, odd.visible, device)
+
+    def replacements(self, cells: Cells, written: Written, free, device) -> tuple[np.ndarray, ...]:
         """One cell of each row to replace, and by what.
 
         It is the first of the odd cells, by its most plausible value given the cells that are
-        not odd; in a row without one, the cell whose replacement raises the score most.
+        not odd; in a row without one, the cell whose replacement raises the score most.  A
+        value that is one slip from the wrong one is preferred to a better one.
 
         Parameters
         ----------
         cells : Cells
+        written : Written
+            The same cells as they stand in the table.
         free : ndarray of bool (rows, columns)
             Cells that may be replaced.
         device : torch.device
@@ -100,7 +124,29 @@ class Attribution:
         others = np.setdiff1d(np.arange(len(free)), rows)
         more_rows, more_columns = self._best_replacements(cells, free, guesses, others, device)
         rows, columns = np.append(rows, more_rows), np.append(columns, more_columns)
-        return asked[rows], columns, guesses[rows, columns]
+        values = self._meant(
+            cells, odd.visible, rows, columns, guesses[rows, columns], written.take(asked), device
+        )
+        return asked[rows], columns, values
+
+    def _meant(self, cells, visible, rows, columns, guesses, written: Written, device):
+        """What each cell was meant to be, if it may be a slip, else the guess."""
+        options = []
+        for i, j, guess in zip(rows, columns, guesses):
+            found = slips(written.columns[j], written.values[i, j], written.numbers[i, j])
+            options.append(np.append(guess, self.evidence.scaled(np.array(found), j)))
+        cell = np.repeat(np.arange(len(rows)), [len(option) for option in options])
+        tried = np.concatenate([*options, np.empty(0)]).astype(np.float32)
+        values, shown = cells.values[rows[cell]], visible[rows[cell]]
+        at = np.arange(len(cell)), columns[cell]
+        values[at], shown[at] = tried, True
+        terms, _ = self.evidence.terms(values, shown, device)
+        terms = terms[at]
+        first = np.unique(cell, return_index=True)[1]
+        # A slip may be a good deal less plausible than the best guess.
+        bonus = np.full(len(cell), SLIP)
+        bonus[first] = 0.0
+        return tried[_best_of_each(cell, terms + bonus)]
 
     def _odd(self, cells: Cells, device) -> _Odd:
         """Take the odd cells of each row away, one after another."""

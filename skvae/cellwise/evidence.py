@@ -55,7 +55,11 @@ class Evidence:
         raise NotImplementedError
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """Values as the codec decodes them."""
+        """Values ``(rows, columns)`` as the codec decodes them."""
+        return values
+
+    def scaled(self, values: np.ndarray, column: int) -> np.ndarray:
+        """Values of a column as the model has them, of those that the codec decodes."""
         return values
 
 

@@ -37,12 +37,12 @@ class RobustScale:
         self.loc, self.scale, gap = np.array(found, dtype=np.float64).reshape(-1, 3).T
         self.floor = np.maximum(min_scale, LATTICE_SHARE * gap / self.scale)
 
-    def forward(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled cells, and the logarithm of the slope of cells by them."""
-        x = (values.astype(np.float64) - self.loc) / self.scale
+    def forward(self, values: np.ndarray, columns=slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled cells of these columns, and the logarithm of the slope of cells by them."""
+        x = (values.astype(np.float64) - self.loc[columns]) / self.scale[columns]
         far = np.maximum(np.abs(x) - (REACH - 1.0), 1.0)
         scaled = np.where(far > 1.0, np.copysign(REACH + np.log(far), x), x)
-        return scaled.astype(np.float32), np.log(far) + np.log(self.scale)
+        return scaled.astype(np.float32), np.log(far) + np.log(self.scale[columns])
 
     def backward(self, scaled: np.ndarray, columns=slice(None)) -> np.ndarray:
         """Cells of these columns, of what ``forward`` gave."""

@@ -1,5 +1,6 @@
 """Pictures of fitted estimators, in scikit-learn's Display form; matplotlib is optional."""
 
+from ._explanation import ExplanationDisplay
 from ._imputation import ImputationDisplay
 from ._latent import LatentDisplay
 from ._missingness import MissingnessDisplay
@@ -10,6 +11,7 @@ from ._training import TrainingDisplay
 from ._traversal import TraversalDisplay
 
 __all__ = [
+    "ExplanationDisplay",
     "ImputationDisplay",
     "LatentDisplay",
     "MissingnessDisplay",

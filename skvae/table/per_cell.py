@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .frames import open_table
+
 
 def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
     """A frame with a column for each name, its rows labelled as those of the table.
@@ -30,3 +32,21 @@ def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
     """
     index = X.index if isinstance(X, pd.DataFrame) else None
     return pd.DataFrame(values, index=index, columns=list(names))
+
+
+def numbers_of(X: Any) -> np.ndarray:
+    """The cells of a table as numbers ``(rows, columns)``; those of other columns mean nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.table.per_cell import numbers_of
+    >>> numbers_of(np.eye(1))
+    array([[1.]])
+    """
+    table = open_table(X)
+    numbers = np.full((table.n_rows, len(table.names)), np.nan)
+    for panel in table.panels():
+        place = slice(None) if panel.position is None else [panel.position]
+        numbers[:, place] = panel.matrix
+    return numbers
