@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .score_mixture import ScoreMixture, quantile
+from .transferred_mixture import TransferredMixture
 
 
 class ContaminationMixin:
@@ -25,8 +26,13 @@ class ContaminationMixin:
             weights = _check_sample_weight(sample_weight, scores, dtype=np.float64)
         self.held_out_scores_ = scores[held_out]
         given = None if self.contamination == "auto" else float(self.contamination)
-        as_new = _as_new(scores, weights, held_out)
-        self.score_mixture_ = ScoreMixture().fit(as_new, weights, given)
+        shaped = self.score_.shaped(self, X)
+        if shaped is None:
+            as_new = _as_new(scores, weights, held_out)
+            self.score_mixture_: Any = ScoreMixture().fit(as_new, weights, given)
+        else:
+            as_new, shaped = scores, _as_new(shaped, weights, held_out)
+            self.score_mixture_ = TransferredMixture().fit(scores, shaped, weights, given)
         self.contamination_ = self.score_mixture_.share_
         if given is None:
             self.offset_ = self.score_mixture_.threshold(as_new, weights)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._contamination import ContaminationMixin
 from .conformal import conformal_p_values
+from .drift import ScoreDrift, score_drift
 
 CONSTRAINTS: dict = {
     "fdr": [Interval(Real, 0, 1, closed="neither")],
@@ -165,6 +166,36 @@ class PromisesMixin(ContaminationMixin):
                 "as reference=, or allow a larger fdr."
             )
         return false_discovery_control(conformal_p_values(calibration, scores)) <= fdr
+
+    def score_drift(self, X) -> ScoreDrift:
+        """Whether rows score, as a whole, as those of the training did.
+
+        Compares with the rows kept aside (``conformal``), or else with those that stopped the
+        training.  It says nothing of changes that leave scores as they are: columns
+        that move within what the model expects, or rows of one kind that become fewer.  Where
+        no row was held out (``early_stopping=False``) it compares with the training rows,
+        which score higher than new ones, and finds drift where there is none.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            New rows; rows that depend on one another, as in a series, look more certain than
+            they are.
+
+        Returns
+        -------
+        drift : ScoreDrift
+            ``p_value``, ``effect`` (probability that a new row scores lower; 0.5 without
+            drift), and the shares ``beyond`` the threshold of new and of held-out rows.
+        """
+        check_is_fitted(self)
+        return score_drift(self._scores_of_unseen(), self.score_samples(X), self.offset_)
+
+    def _scores_of_unseen(self) -> np.ndarray:
+        """By the model that scores, of rows that it was not trained on, if there are any."""
+        if self.calibration_scores_ and not self.fold_detectors_:
+            return self.calibration_scores_[0]
+        return self.held_out_scores_
 
     def _check_parameters(self, method: str, **params) -> None:
         validate_parameter_constraints(CONSTRAINTS, params, f"{type(self).__name__}.{method}")
