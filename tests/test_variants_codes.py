@@ -4,6 +4,7 @@ import math
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from components import (
@@ -23,6 +24,7 @@ from sklearn.base import clone
 
 from skvae import VAETransformer
 from skvae import distributions as D
+from skvae import metrics as skvae_metrics
 from skvae._component import Shapes
 from skvae.distributions.code_tree import CodeTree
 from skvae.divergences import kl
@@ -605,3 +607,61 @@ def test_joint_codes_find_the_clusters_and_what_varies_within_them():
         vae.traverse(X[:1], 3)
     with pytest.raises(ValueError, match="needs a density over codes"):
         vae.sample(given={"x0": 0.0})
+
+
+# ----------------------------------------------------------------------------- disentanglement
+
+
+def known_factors(n_rows=3000):
+    rng = np.random.default_rng(0)
+    return np.c_[rng.normal(size=(n_rows, 2)), rng.integers(4, size=n_rows)]
+
+
+MEASURES = {
+    # What the factors themselves have at least, what noise has at most.
+    "mutual_information_gap": (0.93, 0.05),
+    "factor_vae_score": (0.99, 0.5),
+    "disentanglement": (0.95, 0.5),
+    "completeness": (0.95, 0.5),
+    "informativeness": (0.9, 0.05),
+    "separated_predictability": (0.6, 0.05),
+}
+
+
+def measured(name, codes, factors):
+    if name in skvae_metrics.DCI._fields:
+        # Boosted trees need few rows, and time for many.
+        return getattr(skvae_metrics.dci(codes[:600], factors[:600], random_state=0), name)
+    seeded = {} if name == "mutual_information_gap" else {"random_state": 0}
+    return getattr(skvae_metrics, name)(codes, factors, **seeded)
+
+
+@pytest.mark.parametrize("name, best, noise", [(k, *v) for k, v in MEASURES.items()])
+def test_measures_of_disentanglement_know_the_factors_from_a_rotation_and_from_noise(
+    name, best, noise
+):
+    factors = known_factors()
+    turned = factors.copy()
+    turned[:, :2] = (factors[:, :2] @ [[1, 1], [-1, 1]]) / 2**0.5
+    rng = np.random.default_rng(1)
+    ours = measured(name, -2.0 * factors[:, [2, 0, 1]] + 7.0, factors)
+    assert ours >= best
+    assert measured(name, np.c_[factors, np.zeros(3000)], factors) >= best
+    assert measured(name, rng.normal(size=(3000, 3)), factors) <= noise
+    if name != "informativeness":
+        assert measured(name, turned, factors) < ours - 0.15
+    else:
+        assert measured(name, turned, factors) > 0.7, "nothing is lost by a rotation"
+
+
+def test_measures_of_disentanglement_take_names_and_refuse_a_factor_that_is_constant():
+    factors = known_factors(500)
+    frame = pd.DataFrame(
+        {"size": factors[:, 0], "kind": np.array(list("abcd"))[factors[:, 2].astype(int)]}
+    )
+    named = skvae_metrics.mutual_information_gap(factors, frame)
+    assert named == pytest.approx(
+        skvae_metrics.mutual_information_gap(factors, factors[:, [0, 2]])
+    )
+    with pytest.raises(ValueError, match="factor 1 has the one value.*Leave it out"):
+        skvae_metrics.dci(factors, np.c_[factors[:, 0], np.ones(500)])
