@@ -1,5 +1,7 @@
 """What penalties do to a model that is trained, each beside the same model without it."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from sklearn.base import clone
 from skvae import VAETransformer
 from skvae import distributions as D
 from skvae._pass import Batch, Pass
+from skvae.exceptions import PosteriorCollapseWarning
 from skvae.noise import Noise
 from skvae.objectives import ELBO
 from skvae.penalties import (
@@ -157,3 +160,30 @@ def test_denoising_autoencoder_is_the_wiener_filter():
         found = shown[1:] - shown[0]
         assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
         assert (np.trace(found) < 1.5) == (view is not None), "negative control"
+
+
+def test_all_codes_may_look_like_the_prior_while_each_tells_its_row():
+    X, found = clusters(), {}
+    asked = {"each": (ELBO(beta=60.0), None), "all": (ELBO(beta=0.0), MMD())}
+    for name, (objective, penalty) in asked.items():
+        model = VAETransformer(
+            2, objective=objective, penalty=penalty, max_iter=60, hidden_layer_sizes=(32,),
+            random_state=0,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PosteriorCollapseWarning)
+            found[name] = explained(model.fit(X), X)
+    assert found["each"] < 0.2 < 0.9 < found["all"]
+
+
+def test_regularised_autoencoder_samples_from_the_density_of_its_codes():
+    X, found = clusters(), {}
+    rows = torch.as_tensor((X - X.mean(0)) / X.std(0))[None]
+    for prior in ("normal", "aggregate"):
+        model = VAETransformer(
+            2, prior=prior, penalty=DecoderGradient(0.01), max_iter=40, hidden_layer_sizes=(32,),
+            random_state=0, **AUTOENCODER,
+        ).fit(X)  # fmt: skip
+        drawn = torch.as_tensor((model.sample(600) - X.mean(0)) / X.std(0))[None]
+        found[prior] = mmd(rows, drawn).item()
+    assert found["aggregate"] < 0.3 * found["normal"]
