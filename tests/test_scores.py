@@ -15,6 +15,7 @@ from skvae.scores import SCORES, BlendedScore, LocalScore
 from skvae.scores.neighborhood import Neighborhood
 from skvae.scores.neighbors import Neighbors
 from skvae.scores.spaces import Described, JointSpace, Space, WhitenedSpace, row_keys
+from skvae.scores.statistics import Margins
 from skvae.scores.surprise import Surprise
 
 QUICK = {"max_iter": 5, "random_state": 0}
@@ -257,3 +258,15 @@ def test_trimmed_rows_do_not_shape_the_model():
         scores = detector.score_samples(X)
         gaps[trim] = np.median(scores[:300]) - np.median(scores[300:])
     assert gaps[0.2] > 5 * gaps[0.0] > 0
+
+
+def test_margins_are_the_shares_of_bins():
+    x = np.arange(100, dtype=np.float32)[:, None]
+    flags = np.float32([0] * 90 + [1] * 10)[:, None]
+    margins = Margins()
+    assert_allclose(margins.learn(None, None, described(x)), -np.log(4.1 / 100))
+    nats = margins(None, None, described([[-1.0], [0.0], [99.0], [200.0]]))
+    assert_allclose(nats, -np.log([0.1 / 100, 4.1 / 100, 4.1 / 100, 0.1 / 100]))
+    nats = margins.learn(None, None, described(flags))
+    assert_allclose(nats, -np.log(np.repeat([90.1, 10.1], [90, 10]) / 100))
+    assert_allclose(margins.learn(None, None, described(0 * x)), -np.log(100.1 / 100))

@@ -37,7 +37,7 @@ class BlendedScore(Score):
       cells beside the residuals that the model leaves of them, and the cells without their
       correlations;
     - how unlikely each cell is given the others of its row;
-    - for rows of the training table, how far out the cells are in their columns, each by itself.
+    - for rows of the training table, how rare the cells are in their columns, each by itself.
 
     Rows of the training table are judged as members of a table that may hold outliers: by 20
     neighbours and by a tenth of the table, since outliers may lie together, and without a
@@ -69,7 +69,7 @@ class BlendedScore(Score):
 
     def counted(self, novelty: bool) -> tuple[str, ...]:
         """Names of the statistics that count beside distances."""
-        return ("cells",) if novelty else ("cells", "tails")
+        return ("cells",) if novelty else ("cells", "margins")
 
     def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
         """The distances that count for rows that are judged in one way."""
@@ -199,7 +199,7 @@ class ModelScore(BlendedScore):
 
     def counted(self, novelty: bool) -> tuple[str, ...]:
         """Cells by themselves and given the others, and the row as a whole."""
-        return "cells", "likelihood", "tails"
+        return "cells", "likelihood", "margins"
 
     def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
         """None."""
