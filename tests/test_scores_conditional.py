@@ -14,7 +14,7 @@ N_TRAIN, N_TEST = 1500, 400
 
 
 def detector(**settings):
-    quick = {"n_components": 2, "max_iter": 3, "random_state": 0}
+    quick = {"n_components": 2, "max_iter": 10, "random_state": 0}
     return VAEOutlierDetector(**({"score_function": "conditional"} | quick | settings))
 
 
