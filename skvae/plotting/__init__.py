@@ -6,6 +6,7 @@ from ._latent import LatentDisplay
 from ._missingness import MissingnessDisplay
 from ._reconstruction import ReconstructionDisplay
 from ._sample import SampleDisplay
+from ._scores import ScoreDisplay
 from ._sensitivity import SensitivityDisplay
 from ._training import TrainingDisplay
 from ._traversal import TraversalDisplay
@@ -17,6 +18,7 @@ __all__ = [
     "MissingnessDisplay",
     "ReconstructionDisplay",
     "SampleDisplay",
+    "ScoreDisplay",
     "SensitivityDisplay",
     "TrainingDisplay",
     "TraversalDisplay",
