@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VAEOutlierDetector
 from skvae.score_mixture import ScoreMixture
+from skvae.transferred_mixture import TransferredMixture
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::skvae.exceptions.PosteriorCollapseWarning",
@@ -237,3 +238,40 @@ def test_rows_that_were_trained_on_count_as_new_ones():
     assert np.mean(fitted.predict(new) == -1) < 0.06
     stub = ScoreMixture().fit(trained).threshold(trained)
     assert np.mean(fitted.score_samples(new) < stub) > 0.2
+
+
+# ------------------------------------------------------------------- scores that are ranks
+
+
+def ranked(scores):
+    return np.log((1.0 + scores.argsort().argsort()) / len(scores))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+def test_scores_that_are_ranks_take_the_share_of_others(share):
+    shaped, labels = planted(5.0, share, 0)
+    ranks = ranked(shaped + 0.1 * np.random.default_rng(1).normal(size=len(shaped)))
+    mixture = TransferredMixture().fit(ranks, shaped)
+    assert abs(mixture.share_ - share) < 0.005 + 0.1 * share
+    # Of ranks alone no share can be told.
+    assert ScoreMixture().fit(ranks).share_ < 0.01
+    p = mixture.probability(ranks)
+    assert (np.diff(p[ranks.argsort()]) <= 1e-12).all()
+    assert reliability(p, labels) < 0.02
+    called = ranks < mixture.threshold(ranks)
+    assert called[labels == 0].mean() < 0.02
+    assert share == 0.0 or called[labels == 1].mean() > 0.95
+    # A row far beyond all others is an outlier, though the table has none.
+    assert mixture.probability(np.array([-60.0]))[0] > 0.99
+    assert mixture.probability(np.array([-0.5]))[0] < 0.02
+
+
+def test_the_default_score_finds_the_share():
+    X, y = table(0.1, 1)
+    X, y = X[::2], y[::2]
+    found = VAEOutlierDetector(max_iter=5, random_state=0).fit(X)
+    assert abs(found.contamination_ - 0.1) < 0.04
+    called = found.predict(X) == -1
+    assert called[y].mean() > 0.7 and called[~y].mean() < 0.08
+    assert found.outlier_probability(X)[y].mean() > 0.7
+    assert found.outlier_probability(X)[~y].mean() < 0.05

@@ -166,6 +166,14 @@ def test_measures_know_tables_and_no_model(name):
     assert parts_imported(name) <= {"metrics", "table"}
 
 
+@pytest.mark.parametrize(
+    "name", cases("conformal", "drift", "score_mixture", "transferred_mixture")
+)
+def test_promises_are_arithmetic_of_scores(name):
+    assert "torch" not in roots_imported(name)
+    assert parts_imported(name) <= {"score_mixture"}
+
+
 @pytest.mark.parametrize("name", cases("plotting"))
 def test_pictures_know_tables_and_measures(name):
     assert "torch" not in roots_imported(name)
