@@ -184,11 +184,12 @@ class ConditionalMixin:
             raise ValueError(f"{type(self).__name__}.{method} expects {name} >= 1, got {value}.")
 
     def _check_density(self, what: str) -> None:
-        if not self.vae_.posterior.has_density or self.vae_.posterior.is_discrete:
+        posterior = self.vae_.posterior
+        if not posterior.has_density or posterior.is_discrete:
+            lacks = "has categories" if posterior.is_discrete else "has none"
             raise ValueError(
                 f"{what} needs a density over codes, and the posterior of this "
-                f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
-                "posterior='normal'."
+                f"{type(self).__name__}, {posterior!r}, {lacks}. Use posterior='normal'."
             )
 
     def _generator(self, random_state) -> np.random.RandomState:

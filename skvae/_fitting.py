@@ -249,7 +249,7 @@ class FittingMixin:
         built = self.vae_.network.get_params(deep=False)
         number = self.n_components_ if self.n_components == "auto" else self.n_components
         asked = {"n_members": self.n_members, "n_components": number, **network}
-        there = {"n_members": self.vae_.n_members, "n_components": self.vae_.n_latents, **built}
+        there = {"n_members": self.vae_.n_members, "n_components": self.vae_.n_continuous, **built}
         for name, value in asked.items():
             if there.get(name) != value:
                 raise ValueError(

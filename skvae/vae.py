@@ -74,6 +74,12 @@ class VAE(Component):
             self.register_buffer("code_slopes", slopes)
         for part in (self.posterior, self.prior):
             part.build(shapes, noise)
+        placed = self.penalty is not None and self.penalty.needs_whole_table
+        if placed and self.prior.pseudo_inputs is not None:
+            raise ValueError(
+                f"{self.prior!r} is made of what the encoder says, which with {self.penalty!r} does "
+                "not say where codes lie. Use prior='aggregate'."
+            )
         self.n_encoded = self.posterior.n_parameters(shapes)
         shapes = replace(shapes, n_components=self.n_latents)
         parts = self.likelihood, self.view, self.missingness, self.penalty

@@ -280,6 +280,8 @@ def test_vamp_prior_describes_clusters_better_than_a_standard_normal():
 def test_vamp_prior_refuses_codes_without_a_density():
     with pytest.raises(ValueError, match="VampPrior .* must be normal.*prior='aggregate'"):
         small(prior="vamp", posterior="deterministic").fit(table())
+    with pytest.raises(ValueError, match="what the encoder says.*Use prior='aggregate'"):
+        small(prior="vamp", penalty="neighbors").fit(table())
 
 
 # ------------------------------------------------------------------------- Epanechnikov codes
@@ -509,6 +511,8 @@ def test_model_of_such_codes_survives_pickling_and_a_search(posterior):
         alone = getattr(vae, method)(table()[3:5])
         assert np.array_equal(alone, getattr(vae, method)(table())[3:5])
     assert_allclose(twin.sample(5, random_state=1), vae.sample(5, random_state=1))
+    going = small(posterior=posterior).partial_fit(table()).partial_fit(table())
+    assert np.isfinite(going.recalibrate(table()).score(table()))
 
 
 # -------------------------------------------------------------------------- joint latent codes
