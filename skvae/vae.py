@@ -77,8 +77,8 @@ class VAE(Component):
         placed = self.penalty is not None and self.penalty.needs_whole_table
         if placed and self.prior.pseudo_inputs is not None:
             raise ValueError(
-                f"{self.prior!r} is made of what the encoder says, which with {self.penalty!r} does "
-                "not say where codes lie. Use prior='aggregate'."
+                f"{self.prior!r} is made of what the encoder says, which with "
+                f"{self.penalty!r} does not say where codes lie. Use prior='aggregate'."
             )
         self.n_encoded = self.posterior.n_parameters(shapes)
         shapes = replace(shapes, n_components=self.n_latents)
