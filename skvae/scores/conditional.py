@@ -22,7 +22,7 @@ class ConditionalScore(Score):
 
     Parameters
     ----------
-    trim : float in [0, 0.5], default=0.05
+    trim : float in [0, 0.5], default=0.0
         Share of the rows of each batch of the training that are left out of it, those that it
         finds least likely, for rows that are contaminated.
 
@@ -49,7 +49,7 @@ class ConditionalScore(Score):
 
     _parameter_constraints = {"trim": [Interval(Real, 0, 0.5, closed="both")]}
 
-    def __init__(self, trim=0.05):
+    def __init__(self, trim=0.0):
         self.trim = trim
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> ConditionalScore:

@@ -10,6 +10,8 @@ from .conditional import ConditionalScore
 from .spaces import Described
 from .surprise import Surprise
 
+# Share of the rows that the conditional model leaves out: a few wrong rows must not teach it.
+TRIM = 0.05
 # Of each column; a bin without a row counts as so many rows.
 N_BINS, EMPTY = 25, 0.1
 
@@ -80,7 +82,7 @@ class CellSurprise(Statistic):
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> CellSurprise:
         """Train the conditional model."""
-        self.conditional_ = ConditionalScore().fit(model, X, held_out)
+        self.conditional_ = ConditionalScore(trim=TRIM).fit(model, X, held_out)
         return self
 
     def learn(self, model: Any, X, rows: Described) -> np.ndarray:
