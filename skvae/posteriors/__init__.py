@@ -1,6 +1,6 @@
 """Posteriors q(z|x): what the encoder says about the code of a row."""
 
-from ._base import Posterior
+from ._base import LOG_SCALE_BOUND, Posterior
 from .epanechnikov import Epanechnikov
 from .joint import Joint
 from .normal import Deterministic, DiagonalNormal
@@ -15,6 +15,7 @@ POSTERIORS: dict[str, type[Posterior]] = {
 }
 
 __all__ = [
+    "LOG_SCALE_BOUND",
     "POSTERIORS",
     "Deterministic",
     "DiagonalNormal",
