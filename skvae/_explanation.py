@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -100,19 +101,19 @@ class ExplanationMixin:
         attribution = self.attribution_
         with self._arithmetic():
             cells = attribution.evidence.prepare(self._joined(X))
-            found, rest = attribution.contributions(cells, self._device())
-        out = np.zeros((len(found), self.n_features_in_))
-        relative = np.where(cells.mask, found - attribution.typical, np.nan)
+            odd = attribution.odd(cells, self._device())
+        out = np.zeros((len(odd.terms), self.n_features_in_))
+        relative = np.where(cells.mask, odd.terms - attribution.typical, np.nan)
         out[:, self._modelled_places()] = relative
         names = self._cell_names()
         if attribution.evidence.has_rest:
             names.append(CODE)
-            out = np.column_stack([out, rest - attribution.typical_rest])
+            out = np.column_stack([out, odd.rest - attribution.typical_rest])
         contributions = per_cell(X, names, out)
         if not return_normal:
             return contributions
         with self._arithmetic():
-            values = attribution.normal(cells, self._device())
+            values = attribution.normal(cells, odd, self._device())
         values = attribution.evidence.restored(values)
         return contributions, self.codec_.decode(values, container_of(X))
 
@@ -161,12 +162,15 @@ class ExplanationMixin:
             f"{type(self).__name__}.repair",
         )
         X = check_table(self, X, reset=False)
+        sparse_class = type(X) if issparse(X) else None
+        X = X.toarray() if issparse(X) else X
         changed = np.zeros((_num_samples(X), self.n_features_in_), dtype=bool)
         for _ in range(n_cells):
             where, table = self._replacements(X, ~changed & (self.predict(X) < 0)[:, None])
             if not where.any():
                 break
             X, changed = filled(X, where, table), changed | where
+        X = X if sparse_class is None else sparse_class(X)
         return X, per_cell(X, self._cell_names(), changed)
 
     def _replacements(self, X, free: np.ndarray):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from skvae import VAEOutlierDetector
 from skvae.cellwise.attribution import LEAST_GAIN
@@ -271,3 +272,25 @@ def test_picture_shows_the_wrong_cell_and_what_would_be_normal(table, detector):
     with pytest.raises(TypeError, match="explain"):
         ExplanationDisplay.from_estimator(detector.codec_, wrong)
     matplotlib.pyplot.close("all")
+
+
+def test_sparse_counts_are_explained_and_repaired():
+    rng = np.random.RandomState(0)
+    counts = rng.poisson(rng.gamma(1, 2, (300, 1)) * rng.gamma(1, 1, (1, 20)))
+    detector = VAEOutlierDetector(
+        likelihood="poisson", score_function="likelihood", n_components=2, max_iter=5,
+        random_state=0,
+    ).fit(sparse.csr_matrix(counts))  # fmt: skip
+    wrong = counts[:5].copy()
+    wrong[:, 3] = 500
+    table = sparse.csr_matrix(wrong)
+    told = detector.explain(table)
+    assert (told.idxmin(axis=1) == "x3").all()
+    typical = detector.typical_cells_.sum() + detector.attribution_.typical_rest
+    np.testing.assert_allclose(
+        told.sum(axis=1) + typical, detector.score_samples(table), rtol=1e-4
+    )
+    repaired, changed = detector.repair(table)
+    assert isinstance(repaired, sparse.csr_matrix)
+    assert changed["x3"].all()
+    assert repaired[:, 3].max() < 100

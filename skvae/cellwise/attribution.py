@@ -10,6 +10,7 @@ import numpy as np
 from .evidence import Cells, Evidence
 from .slips import slips
 
+ROWS_AT_ONCE = 4096
 # Cells that are tried in each round, those least likely for their column first.
 N_CANDIDATES = 8
 # So many cells of a row are taken for its oddities at most.
@@ -33,8 +34,19 @@ class Written(NamedTuple):
         return Written(self.columns, self.values[rows], self.numbers[rows])
 
 
-class _Odd(NamedTuple):
-    """Terms of all cells and the rest; which cells are left, and the order of those taken."""
+class Odd(NamedTuple):
+    """What each cell answers for, and which cells are odd.
+
+    Parameters
+    ----------
+    terms : ndarray (rows, columns)
+        Nats that sum, with the rest, to the scores.
+    rest : ndarray (rows,)
+    visible : ndarray of bool (rows, columns)
+        Observed cells that are not odd.
+    place : ndarray (rows, columns)
+        In which order the odd ones were found.
+    """
 
     terms: np.ndarray
     rest: np.ndarray
@@ -79,14 +91,17 @@ class Attribution:
         self.typical = np.nanmedian(filled, axis=0)
         self.typical_rest = float(np.median(rest))
 
-    def contributions(self, cells: Cells, device) -> tuple[np.ndarray, np.ndarray]:
-        """Nats ``(rows, columns)`` that sum, with the rest ``(rows,)``, to the scores."""
-        odd = self._odd(cells, device)
-        return odd.terms, odd.rest
+    def odd(self, cells: Cells, device) -> Odd:
+        """Take the odd cells of each row away, one after another."""
+        n_rows = len(cells.values)
+        parts = [
+            self._odd(cells.take(np.arange(start, min(start + ROWS_AT_ONCE, n_rows))), device)
+            for start in range(0, n_rows, ROWS_AT_ONCE)
+        ]
+        return Odd(*(np.concatenate(each) for each in zip(*parts)))
 
-    def normal(self, cells: Cells, device) -> np.ndarray:
+    def normal(self, cells: Cells, odd: Odd, device) -> np.ndarray:
         """Most plausible values ``(rows, columns)`` given the cells of a row that are not odd."""
-        odd = self._odd(cells, device)
         return self.evidence.guess(cells.values, odd.visible, device)
 
     def replacements(self, cells: Cells, written: Written, free, device) -> tuple[np.ndarray, ...]:
@@ -116,8 +131,8 @@ class Attribution:
         if not len(asked):
             return asked, asked, np.empty(0, dtype=np.float32)
         cells, free = cells.take(asked), free[asked] & cells.mask[asked]
-        odd = self._odd(cells, device)
-        guesses = self.evidence.guess(cells.values, odd.visible, device)
+        odd = self.odd(cells, device)
+        guesses = self.normal(cells, odd, device)
         place = np.where(free & ~odd.visible, odd.place, np.inf)
         rows = np.flatnonzero(np.isfinite(place).any(1))
         columns = place[rows].argmin(1)
@@ -131,6 +146,8 @@ class Attribution:
 
     def _meant(self, cells, visible, rows, columns, guesses, written: Written, device):
         """What each cell was meant to be, if it may be a slip, else the guess."""
+        if not len(rows):
+            return guesses
         options = []
         for i, j, guess in zip(rows, columns, guesses):
             found = slips(written.columns[j], written.values[i, j], written.numbers[i, j])
@@ -148,12 +165,13 @@ class Attribution:
         bonus[first] = 0.0
         return tried[_best_of_each(cell, terms + bonus)]
 
-    def _odd(self, cells: Cells, device) -> _Odd:
-        """Take the odd cells of each row away, one after another."""
+    def _odd(self, cells: Cells, device) -> Odd:
         visible = cells.mask.copy()
         terms, rest = self._terms(cells, visible, device)
         found, place = np.zeros_like(terms), np.zeros(terms.shape)
-        going = np.flatnonzero(visible.sum(1) > 1)
+        # A row whose cells are about as likely as typical ones has nothing to gain.
+        lack = np.where(visible, self.typical - terms, 0.0).clip(min=0.0).sum(1)
+        going = np.flatnonzero((visible.sum(1) > 1) & (lack >= LEAST_GAIN))
         for i in range(MOST_ODD):
             rows, columns = self._candidates(terms[going], visible[going])
             if not len(rows):
@@ -171,7 +189,7 @@ class Attribution:
             visible[going, places] = False
             terms[going], rest[going] = new_terms[best], new_rest[best]
             going = going[visible[going].sum(1) > 1]
-        return _Odd(np.where(visible, terms, found), rest, visible, place)
+        return Odd(np.where(visible, terms, found), rest, visible, place)
 
     def _best_replacements(self, cells: Cells, free, guesses, chosen, device):
         """Rows among the chosen ones and the cell of each that is best replaced."""
