@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -31,8 +30,10 @@ from .objectives import ELBO, OBJECTIVES, Objective
 from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
+from .semi_supervised import SemiSupervisedVAE
+from .supervision import SUPERVISION, Supervision
 from .table import SPARSE, check_table
-from .table.conditioned import Given
+from .table.places import Places
 from .training import SCHEDULES
 from .vae import VAE
 from .views import VIEWS, View
@@ -50,11 +51,8 @@ AXES: dict[str, dict[str, Any]] = {
     "view": VIEWS,
     "missingness": MISSINGNESS,
     "penalty": PENALTIES,
+    "supervision": SUPERVISION,
 }
-
-
-# Where set_output asks for one of these, inverse_transform and sample follow.
-CONTAINERS = ("pandas", "polars")
 
 
 class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
@@ -73,6 +71,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "view": [StrOptions(set(VIEWS)), View, None],
         "missingness": [StrOptions(set(MISSINGNESS)), Missingness, None],
         "penalty": [StrOptions(set(PENALTIES)), Penalty, None],
+        "supervision": [StrOptions(set(SUPERVISION)), Supervision, None],
         "condition": [str, Integral, "array-like", None],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
@@ -113,6 +112,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         view="denoising",
         missingness=None,
         penalty=None,
+        supervision=None,
         condition=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
@@ -150,6 +150,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.view = view
         self.missingness = missingness
         self.penalty = penalty
+        self.supervision = supervision
         self.condition = condition
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -206,7 +207,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
             return None if value is None else clone(value)
         if axis == "network":
             pair: Any = NETWORKS[value]
-            return pair(tuple(self.hidden_layer_sizes), self.activation)
+            sizes = tuple(self.hidden_layer_sizes)
+            return pair(hidden_layer_sizes=sizes, activation=self.activation)
         return AXES[axis][value]()
 
     def _components(self) -> dict[str, Component]:
@@ -226,13 +228,25 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         n_conditions = codec.n_conditions_
         n_inputs = codec.n_inputs_ + n_conditions
         shapes = Shapes(
-            n_inputs, self.n_components_, codec.blocks_, codec.row_size_, n_conditions, n_rows
-        )
+            n_inputs, self.n_components_, codec.blocks_, codec.row_size_, n_conditions, n_rows,
+            **Places.of(codec)._asdict(),
+        )  # fmt: skip
         # Counts and flags have no noise that could be large at first: their codes tell most of
         # a row on the bound itself, and overfit below it.
-        if isinstance(self.objective, str) and self.objective == "auto" and shapes.is_discrete:
+        # Codes that cost less than classes would tell the class, too.
+        supervision = parts.get("supervision")
+        by_class = supervision is not None and supervision.of_classes
+        if self.objective == "auto" and (shapes.is_discrete or by_class):
             self.objective_ = ELBO()
-        self.vae_ = VAE(**parts).build(shapes, noise)
+        if not by_class:
+            self.vae_ = VAE(**parts).build(shapes, noise)
+            return
+        if not isinstance(self.objective_, ELBO):
+            raise ValueError(
+                f"supervision={supervision!r} weighs bounds by classes, and {self.objective_!r} "
+                "gives one that cannot be weighed. Use objective='elbo'."
+            )
+        self.vae_ = SemiSupervisedVAE(**parts).build(shapes, noise)
 
     # -- inference ------------------------------------------------------------------------
 
@@ -263,6 +277,12 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         return self._score(X, int(n_draws))
 
     def _check_has_scores(self) -> None:
+        if self.vae_.view is not None and self.vae_.view.explains_others:
+            raise ValueError(
+                f"score_samples is of rows, and this {type(self).__name__} explains later rows by "
+                f"earlier ones, view={self.vae_.view!r}. Compare the rows of reconstruct with the "
+                "later ones, or use a lag of 0."
+            )
         if not self.vae_.posterior.has_bound:
             raise ValueError(
                 f"score_samples needs a density over codes, and the posterior of this "
@@ -343,37 +363,6 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
                 loc[rows], scale[rows] = inference.encode(coder, encoded.inputs, device)
         return loc, scale
 
-    def _decode(self, Z: np.ndarray, given: Given | None = None):
-        """Table of the best rows for codes."""
-        conditions = None if given is None else given.inputs
-        with self._arithmetic():
-            values = inference.decode(self._coder(), Z, self._device(), conditions)
-            return self._table(values, given=given)
-
-    def _draw(self, n_samples: int, random_state, given: Given | None = None):
-        """Table of drawn rows."""
-        conditions = None if given is None else given.inputs
-        generator = check_random_state(self.random_state if random_state is None else random_state)
-        noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
-        with self._arithmetic():
-            values = inference.sample(self._coder(), n_samples, noise, conditions)
-            return self._table(values, generator, given)
-
-    def _table(
-        self, values: np.ndarray, generator: np.random.RandomState | None = None,
-        given: Given | None = None,
-    ):  # fmt: skip
-        """Table of values; a generator draws among the cells that share one."""
-        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
-        container = chosen if chosen in CONTAINERS else None
-        uniform = None
-        if generator is not None and self.codec_.draws_cells_:
-            uniform = generator.random_sample(values.shape)
-        if given is None:
-            return self.codec_.decode(values, container, uniform)
-        values = np.hstack([values, given.values])
-        return given.put_into(self.codec_.decode(values, container, uniform))
-
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""
         vae = self.vae_.to(self._device())
@@ -391,7 +380,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
             likelihood = LIKELIHOODS.get(likelihood)
         kind = getattr(likelihood, "kind", None)
         dense = kind not in SPARSE or getattr(self, "column_kinds", None)
-        return None if dense or getattr(self, "condition", None) is not None else kind
+        beside = [getattr(self, name, None) for name in ("condition", "supervision")]
+        return None if dense or any(part is not None for part in beside) else kind
 
     def _device(self) -> torch.device:
         return resolve_device(self.device)

@@ -33,6 +33,14 @@ class Shapes:
         How many of the inputs, the last ones, are conditions that the decoder sees too.
     n_rows : int or None, default=None
         How many rows are trained on, where that is known.
+    places : tuple of int or None, default=None
+        Where each modelled column stands among those of the table that are not conditions; None
+        where all are modelled, in their order.
+    n_places : int or None, default=None
+        How many such columns the table has.
+    indicated : tuple of int, default=()
+        Modelled columns of which an input, behind those of the cells, says whether the cell is
+        observed.
     """
 
     n_inputs: int
@@ -41,6 +49,9 @@ class Shapes:
     row_size: tuple[float, float] | None = None
     n_conditions: int = 0
     n_rows: int | None = None
+    places: tuple[int, ...] | None = None
+    n_places: int | None = None
+    indicated: tuple[int, ...] = ()
 
     @property
     def is_discrete(self) -> bool:

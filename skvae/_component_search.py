@@ -58,13 +58,13 @@ class ComponentSearch:
         With ``n_components="auto"``.
     X : array-like, DataFrame or sparse matrix
     sample_weight : array-like or None
-    classes : ndarray of int or None
-        What the penalty is told of the rows.
+    known : dict of str to ndarray or None
+        What is known of the rows beside: ``classes`` for the penalty, ``targets``.
     """
 
-    def __init__(self, estimator, X, sample_weight, classes=None):
+    def __init__(self, estimator, X, sample_weight, known=None):
         self.estimator, self.X, self.sample_weight = estimator, X, sample_weight
-        self.classes = classes
+        self.known = known or {}
         # Each candidate draws what the estimator alone would draw.
         self.random_state = check_random_state(estimator.random_state)
         self.cache: dict = {}
@@ -85,6 +85,12 @@ class ComponentSearch:
         return self._hand_over()
 
     def _check_posterior(self) -> None:
+        view = self.estimator._resolve("view")
+        if view is not None and view.explains_others:
+            raise ValueError(
+                f"n_components='auto' of {type(self.estimator).__name__} compares log p(x) of "
+                f"rows, and {view!r} explains other rows. Set n_components to a number."
+            )
         posterior = self.estimator._resolve("posterior")
         if not posterior.has_bound:
             raise ValueError(
@@ -132,7 +138,7 @@ class ComponentSearch:
         estimator.set_params(n_components=number, random_state=random_state)
         # A callback follows one fit, epoch by epoch.
         vars(estimator).pop("_skl_callbacks", None)
-        shared = {"cache": self.cache, "classes": self.classes}
+        shared = {"cache": self.cache, **self.known}
         held_out = estimator._fit_quietly(self.X, self.sample_weight, **shared)
         judged = held_out[:MAX_ROWS]
         noise = Noise(range(estimator.n_members), estimator._device())

@@ -38,6 +38,7 @@ class ConditionalMixin:
         *,
         given=None,
         condition=None,
+        y=None,
         n_draws=None,
         return_effective_size=False,
         random_state=None,
@@ -57,6 +58,8 @@ class ConditionalMixin:
             Values of the columns named in ``condition`` of the constructor, where there are
             some: a dict serves all rows, anything else has one condition per row, and
             ``n_samples`` is then their number.  Beside ``given`` both are dicts.
+        y : class or array-like of shape (n_samples,), default=None
+            Class of the rows, where the model has learned of classes; None draws it.
         n_draws : int, default=None
             Draws of the code that each condition is met by; None takes 1,024 or ``n_samples``
             if that is more, and 64 for each row of a frame.
@@ -85,11 +88,12 @@ class ConditionalMixin:
             self._check_count("sample", "n_draws", n_draws)
         empty = isinstance(given, dict) and not given
         if given is None or empty:
-            under = self._sampled_conditions(condition, int(n_samples))
+            under = self._sampled_conditions(condition, int(n_samples), y)
             n_samples = int(n_samples) if under is None else len(under.inputs)
             rows = self._draw(n_samples, random_state, under)
             return (rows, float(n_samples)) if return_effective_size else rows
         self._check_density("sample with given cells")
+        self._check_no_classes("sample with given cells")
         under = self._condition_beside(given, condition)
         given = given if under is None else given | condition
         conditions = Conditions(self.codec_, given, f"{type(self).__name__}.sample")
@@ -153,6 +157,7 @@ class ConditionalMixin:
             if value is not None:
                 self._check_count("impute", name, value)
         self._check_density("impute")
+        self._check_no_classes("impute")
         X = check_table(self, X, reset=False)
         missing, encoded = missing_cells(X), self.codec_.encode(X)
         tables = np.repeat(encoded.values[:, None], n_imputations or 1, 1)
@@ -203,10 +208,24 @@ class ConditionalMixin:
         """What the encoder sees of complete rows."""
         return self.codec_.inputs(values, None)
 
-    def _sampled_conditions(self, condition, n_samples: int):
+    def _check_no_classes(self, what: str) -> None:
+        if self.vae_.supervision is not None and self.vae_.supervision.of_classes:
+            raise ValueError(
+                f"{what} sums over codes under one class, and this {type(self).__name__} has "
+                "several. Use a model with supervision=None, or with the class among its columns."
+            )
+
+    def _sampled_conditions(self, condition, n_samples: int, y):
         """Conditions of drawn rows, None where the model has none."""
+        under = self._sampled_columns(condition, max(n_samples, np.size(y)))
+        if y is None:
+            return under
+        n_rows = max(n_samples, np.size(y)) if under is None else len(under.inputs)
+        return self._with_classes(under, y, n_rows, f"{type(self).__name__}.sample")
+
+    def _sampled_columns(self, condition, n_samples: int):
         if condition is None or self.condition is None:
-            return self._given(condition, "sample", n_samples)
+            return self._given_columns(condition, "sample", n_samples)
         given = self.codec_.given(condition, f"{type(self).__name__}.sample")
         n_rows = len(given.inputs)
         if n_rows > 1 and n_samples not in (1, n_rows):
@@ -227,7 +246,7 @@ class ConditionalMixin:
                 f"conditions, got {type(given).__name__} and {type(condition).__name__}. Pass "
                 "dicts, or leave out given."
             )
-        return self._given(condition, "sample", 1)
+        return self._given_columns(condition, "sample", 1)
 
     def _given_cells(self, conditions: Conditions) -> Encoded:
         """Conditions as the model sees them; cells of constant columns tell it nothing."""

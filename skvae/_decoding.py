@@ -6,11 +6,16 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from . import inference
+from .noise import Noise
 from .table import check_table
 from .table.conditioned import Given
+
+# Where set_output asks for one of these, inverse_transform and sample follow.
+CONTAINERS = ("pandas", "polars")
 
 
 class DecodingMixin:
@@ -20,7 +25,7 @@ class DecodingMixin:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def inverse_transform(self, X, condition=None):
+    def inverse_transform(self, X, condition=None, y=None):
         """Best row for each code: means, and the likeliest category.
 
         Parameters
@@ -31,6 +36,8 @@ class DecodingMixin:
             Values of the columns named in ``condition``, where there are some: a dict serves
             all rows, anything else has one condition per row.  Of a table with all columns the
             others are ignored.
+        y : class or array-like of shape (n_samples,), default=None
+            Class of the rows, needed where the model has learned of classes.
 
         Returns
         -------
@@ -50,7 +57,7 @@ class DecodingMixin:
                 f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
                 f"expecting {self.vae_.n_latents} features as input: one per component."
             )
-        given = self._given(condition, "inverse_transform", len(Z))
+        given = self._given(condition, "inverse_transform", len(Z), y)
         return self._decode(self._axes.inward(Z), given)
 
     def reconstruct(self, X):
@@ -66,7 +73,9 @@ class DecodingMixin:
         rows : ndarray or DataFrame of shape (n_samples, n_features)
             ``inverse_transform`` of the posterior means, under the conditions of the rows.
         """
-        return self.inverse_transform(self.infer(X)[0], self._conditions_of(X))
+        return self.inverse_transform(
+            self.infer(X)[0], self._conditions_of(X), self._classes_of(X)
+        )
 
     def interpolate(self, X, n_steps=9, *, method="linear"):
         """Rows along the way from the first row of ``X`` to the second, through code space.
@@ -104,7 +113,9 @@ class DecodingMixin:
             )
         share = np.linspace(0.0, 1.0, n_steps)[:, None]
         path = INTERPOLATIONS[method](codes[0], codes[1], share)
-        return self.inverse_transform(path, self._conditions_of(X, first=True))
+        classes = self._classes_of(X)
+        y = None if classes is None else classes[0]
+        return self.inverse_transform(path, self._conditions_of(X, first=True), y)
 
     def traverse(self, X, component, values=None):
         """Rows that follow from moving one latent of a row and keeping the others.
@@ -149,7 +160,7 @@ class DecodingMixin:
         values = np.atleast_1d(values)
         path = np.repeat(codes, len(values), axis=0)
         path[:, component] = values
-        return self.inverse_transform(path, self._conditions_of(X))
+        return self.inverse_transform(path, self._conditions_of(X), self._classes_of(X))
 
     def _conditions_of(self, X, first: bool = False):
         """The rows as their own conditions, or None where the model has none."""
@@ -158,8 +169,12 @@ class DecodingMixin:
         X = check_table(self, X, reset=False)
         return X[:1] if first else X
 
-    def _given(self, condition, method: str, n_rows: int) -> Given | None:
-        """Conditions of so many rows, or None where the model has none."""
+    def _given(self, condition, method: str, n_rows: int, y=None) -> Given | None:
+        """Conditions of so many rows, classes too, or None where the model has none."""
+        given = self._given_columns(condition, method, n_rows)
+        return self._with_classes(given, y, n_rows, f"{type(self).__name__}.{method}")
+
+    def _given_columns(self, condition, method: str, n_rows: int) -> Given | None:
         asker = f"{type(self).__name__}.{method}"
         if self.condition is None:
             if condition is None:
@@ -181,6 +196,37 @@ class DecodingMixin:
                 "condition for all rows, or one per row."
             )
         return given
+
+    def _decode(self, Z: np.ndarray, given: Given | None = None):
+        """Table of the best rows for codes."""
+        conditions = None if given is None else given.inputs
+        with self._arithmetic():
+            values = inference.decode(self._coder(), Z, self._device(), conditions)
+            return self._table(values, given=given)
+
+    def _draw(self, n_samples: int, random_state, given: Given | None = None):
+        """Table of drawn rows."""
+        conditions = None if given is None else given.inputs
+        generator = check_random_state(self.random_state if random_state is None else random_state)
+        noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
+        with self._arithmetic():
+            values = inference.sample(self._coder(), n_samples, noise, conditions)
+            return self._table(values, generator, given)
+
+    def _table(
+        self, values: np.ndarray, generator: np.random.RandomState | None = None,
+        given: Given | None = None,
+    ):  # fmt: skip
+        """Table of values; a generator draws among the cells that share one."""
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        container = chosen if chosen in CONTAINERS else None
+        uniform = None
+        if generator is not None and self.codec_.draws_cells_:
+            uniform = generator.random_sample(values.shape)
+        if given is None:
+            return self.codec_.decode(values, container, uniform)
+        values = np.hstack([values, given.values])
+        return given.put_into(self.codec_.decode(values, container, uniform))
 
 
 def _linear(start, stop, share):

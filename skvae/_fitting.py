@@ -95,18 +95,20 @@ class FittingMixin:
 
     def _fit_quietly(
         self, X, sample_weight, seeds=None, resume=False, n_epochs=None, cache: dict | None = None,
-        classes: np.ndarray | None = None,
+        classes: np.ndarray | None = None, targets: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Fit; ``seeds`` are one per member, a ``cache`` shares the table with equal fits."""
         first = not (resume and hasattr(self, "vae_"))
         search = stacked_search()
-        if search is not None and first and not n_epochs and classes is None:
+        alone = classes is None and targets is None
+        if search is not None and first and not n_epochs and alone:
             held_out = search.fitted(self, X, sample_weight)
             if held_out is not None:
                 return held_out
         if first and self.n_components == "auto" and not n_epochs:
-            return ComponentSearch(self, X, sample_weight, classes).run()
-        job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache, classes)
+            known = {"classes": classes, "targets": targets}
+            return ComponentSearch(self, X, sample_weight, known).run()
+        job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache, classes, targets)
         state = getattr(self, "_optimizer_state", None) if n_epochs and not first else None
         history = self._train(job, X, state)
         second = None if n_epochs or history.interrupted else self._refinement(job)
@@ -118,7 +120,7 @@ class FittingMixin:
 
     def _prepare(
         self, X, sample_weight, seeds=None, first=True, n_epochs=None, cache: dict | None = None,
-        classes: np.ndarray | None = None,
+        classes: np.ndarray | None = None, targets: np.ndarray | None = None,
     ) -> Job:  # fmt: skip
         """Encode the table and build the model; a ``cache`` shares both with equal fits."""
         if first:
@@ -142,6 +144,11 @@ class FittingMixin:
             )
             self.n_iter_ = 0
         rows = self._rows(codec if first else None, X, sample_weight, cache)
+        if targets is not None:
+            supervision = parts["supervision"]
+            supervision.learn(targets[kept])
+            rows = supervision.attach(rows, targets[kept])
+        rows, kept = self._lagged(rows, kept, parts.get("view") if first else self.vae_.view)
         order = random_state.permutation(len(rows.values))
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
@@ -168,6 +175,20 @@ class FittingMixin:
             return TableCodec(**settings)
         one = isinstance(condition, (str, Integral))
         return ConditionedCodec([condition] if one else list(condition), **settings)
+
+    @staticmethod
+    def _lagged(rows: Rows, kept: np.ndarray, view) -> tuple[Rows, np.ndarray]:
+        """Rows beside those that they explain, where a view tells them apart."""
+        pairs = None if view is None else view.pairs(kept[-1] + 1)
+        if pairs is None:
+            return rows, kept
+        if isinstance(rows, SparseRows):
+            raise ValueError(f"view={view!r} needs a dense table; use X.toarray().")
+        place = np.full(kept[-1] + 1, -1)
+        place[kept] = np.arange(len(kept))
+        seen, explained = (place[part] for part in pairs)
+        both = (seen >= 0) & (explained >= 0)
+        return rows.lagged(seen[both], explained[both]), kept[seen[both]]
 
     def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
         """The resident table, by the codec at hand or a new one."""
@@ -226,7 +247,13 @@ class FittingMixin:
         return job.kept[judged[0].cpu().numpy()]
 
     def _check_goes_on(self) -> None:
-        """Refuse a penalty that must see the whole table to go on with other rows."""
+        """Refuse what must see the whole table, or its targets, to go on with other rows."""
+        if self.supervision is not None:
+            raise ValueError(
+                f"partial_fit, and fit with warm_start=True, take no targets, which supervision="
+                f"{self.supervision!r} of {type(self).__name__} needs. Call fit on all rows with "
+                "warm_start=False."
+            )
         penalty = self.vae_.penalty if hasattr(self, "vae_") else self._resolve("penalty")
         if penalty is not None and penalty.needs_whole_table:
             raise ValueError(
@@ -283,6 +310,7 @@ class FittingMixin:
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         rows = self._resident(X, sample_weight)
+        rows, _ = self._lagged(rows, np.arange(len(rows.values)), self.vae_.view)
         index = torch.arange(len(rows.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
         generator = check_random_state(self.random_state)

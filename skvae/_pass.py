@@ -27,6 +27,8 @@ class Batch:
         Weights of the rows, mean 1 over the table; None when all are 1.
     codes : Tensor (members, 1, rows, n_components) or None
         Where the codes of the rows lie, if a penalty knows; None where the encoder says it.
+    targets : Tensor (members, 1, rows, properties) or None
+        What goes with the rows, NaN where it is unknown.
     """
 
     inputs: Tensor
@@ -34,13 +36,15 @@ class Batch:
     mask: Tensor | None
     weights: Tensor | None
     codes: Tensor | None = None
+    targets: Tensor | None = None
 
     def select(self, members: Tensor) -> Batch:
         """The batch of these members."""
         mask = None if self.mask is None else self.mask[members]
         weights = None if self.weights is None else self.weights[members]
         codes = None if self.codes is None else self.codes[members]
-        return Batch(self.inputs[members], self.values[members], mask, weights, codes)
+        targets = None if self.targets is None else self.targets[members]
+        return Batch(self.inputs[members], self.values[members], mask, weights, codes, targets)
 
 
 @dataclass
@@ -59,9 +63,9 @@ class Pass:
         Weights of the rows, mean 1 over the table.
     seen : Tensor (members, draws, rows, n_components) or None
         The codes that the decoder saw: ``z`` by a view of its own.
-    batch : Batch or None
+    batch : Batch
         The rows, for penalties that look at cells.
-    model : VAE or None
+    model : VAE
         What the rows passed through, for penalties that decode codes of their own.
     """
 
@@ -73,7 +77,7 @@ class Pass:
     z: Tensor
     weights: Tensor | None
     seen: Tensor | None = None
-    batch: Batch | None = None
+    batch: Batch = None  # type: ignore[assignment]
     model: Any = None
 
     def log_weight(self) -> Tensor:

@@ -11,6 +11,7 @@ from ._conditional import ConditionalMixin
 from ._decoding import DecodingMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
+from ._supervised import SupervisedMixin
 from .code_axes import MAX_ROWS, CodeAxes
 from .table.classes import encoded_classes
 
@@ -18,6 +19,7 @@ from .table.classes import encoded_classes
 class VAETransformer(
     DecodingMixin,
     ConditionalMixin,
+    SupervisedMixin,
     LatentsMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -50,17 +52,22 @@ class VAETransformer(
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp"} or Network, default="mlp"
-        Encoder and decoder.  The string takes the next two parameters.
+    network : {"mlp", "convolutional"} or Network, default="mlp"
+        Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
     missingness : {"self_masking"} or Missingness or None, default=None
         How cells come to be missing: None, in a way that the observed cells explain; else by
         the value that they have.  It shapes training and ``impute``; scores are those of the
         observed cells.
-    penalty : {"neighbors"} or Penalty or None, default=None
-        What is asked of the codes beside the bound.  ``"neighbors"``: that neighbours in the
-        table stay neighbours, for pictures of it.
+    penalty : str or Penalty or None, default=None
+        What is asked of the codes beside the bound, by a key of ``skvae.penalties.PENALTIES``.
+        ``"neighbors"``: that neighbours in the table stay neighbours, for pictures of it;
+        ``"mmd"``: that all codes together look like draws from the prior.
+    supervision : {"classes", "properties"} or Supervision or None, default=None
+        What is learned of ``y``, known for some rows: ``"classes"``, which decoder and encoder
+        see beside the code and which are summed over where unknown, or ``"properties"``, which
+        a head on the code explains.  Both give ``predict``.
     condition : list of str or int, or one of them, default=None
         Columns that are given, by name or, in an array, by position: encoder and decoder see
         them, and the model is of the other columns given these, p(rest | condition).  A missing
@@ -158,6 +165,8 @@ class VAETransformer(
         probabilities the square roots are compared.
     n_components_ : int
         Number of latents, also where it was chosen.
+    classes_ : ndarray
+        Names of the classes, with ``supervision="classes"``.
     diagnostics_ : dict
         ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units), and
         with ``n_components="auto"`` the table ``n_components`` of the numbers tried: bounds in
@@ -202,9 +211,10 @@ class VAETransformer(
             Rows; NaN and None are missing cells, booleans and categories are modelled as such.
             With a likelihood of counts or flags, as ``"negative_binomial"`` or ``"bernoulli"``,
             also a sparse matrix, of which only the rows at hand are ever dense.
-        y : array-like of shape (n_samples,), default=None
-            Classes of the rows, -1 or missing where unknown, for a penalty that is to look at
-            them, as ``NeighborGraph(target_weight=0.5)``; else ignored.
+        y : array-like of shape (n_samples,) or (n_samples, n_properties), default=None
+            Classes of the rows, -1 or missing where unknown, for ``supervision="classes"`` or a
+            penalty that is to look at them, as ``NeighborGraph(target_weight=0.5)``; for
+            ``supervision="properties"`` numbers, NaN where unknown.  Else ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
 
@@ -222,8 +232,10 @@ class VAETransformer(
         ValueError
             If ``n_components="auto"`` finds no rows held out, or no density over codes.
         """
-        classes = self._classes(X, y)
-        return self._fit(X, sample_weight, resume=self.warm_start, classes=classes)
+        known = {"classes": self._classes(X, y), "targets": self._targets(X, y)}
+        self._fit(X, sample_weight, resume=self.warm_start, **known)
+        self._note_residuals(X, known["targets"])
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):

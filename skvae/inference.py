@@ -142,12 +142,14 @@ def sample(
     vae: VAE, n_rows: int, noise: Noise, conditions: np.ndarray | None = None
 ) -> np.ndarray:
     """Draw codes from the prior and cells from the likelihood, ``(rows, columns)``."""
-    parts, given = [], None
+    parts = []
     for start in range(0, n_rows, 64 * CHUNK_ROWS):
         stop = min(start + 64 * CHUNK_ROWS, n_rows)
+        given = None
         if conditions is not None:
             given = torch.as_tensor(conditions[start:stop], device=noise.device)[None, None]
         z = vae.codes().sample(noise, stop - start)
+        given = vae.drawn_conditions(noise, stop - start, given)
         parts.append(vae.decode(z, given).sample(noise)[0, 0].cpu().numpy())
     return np.concatenate(parts)
 

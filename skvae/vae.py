@@ -35,11 +35,14 @@ class VAE(Component):
         How likely a cell is to be missing given its value; None where that says nothing.
     penalty : Penalty or None
         What is asked of the codes beside the bound; it may also place them.
+    supervision : Supervision or None
+        What is learned of targets of the rows.
     """
 
     def __init__(
-        self, network, posterior, prior, likelihood, view=None, missingness=None, penalty=None
-    ):
+        self, network, posterior, prior, likelihood, view=None, missingness=None, penalty=None,
+        supervision=None,
+    ):  # fmt: skip
         super().__init__()
         self.network = network
         self.posterior = posterior
@@ -48,6 +51,7 @@ class VAE(Component):
         self.view = view
         self.missingness = missingness
         self.penalty = penalty
+        self.supervision = supervision
 
     # Whether the locations of codes are held while the rest is trained.
     holds_codes = False
@@ -82,7 +86,7 @@ class VAE(Component):
             )
         self.n_encoded = self.posterior.n_parameters(shapes)
         shapes = replace(shapes, n_components=self.n_latents)
-        parts = self.likelihood, self.view, self.missingness, self.penalty
+        parts = self.likelihood, self.view, self.missingness, self.penalty, self.supervision
         for part in parts:
             if part is not None:
                 part.build(shapes, noise)
@@ -152,7 +156,11 @@ class VAE(Component):
         self.posterior.calibrate_prior(found, codes)
 
     def conditions(self, inputs: Tensor) -> Tensor | None:
-        """What of ``inputs`` the decoder sees too; None where there are no conditions."""
+        """What the decoder sees beside the codes of rows; None where there are no conditions."""
+        return self.given(inputs)
+
+    def given(self, inputs: Tensor) -> Tensor | None:
+        """Those of ``inputs`` that are conditions."""
         if not self.n_conditions:
             return None
         return inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
@@ -171,10 +179,19 @@ class VAE(Component):
         if self.n_conditions:
             if conditions is None:
                 conditions = self.usual_conditions.to(z.dtype)
-            if not self.training:
-                z = z + conditions @ self.code_slopes
-            z = torch.cat([z, conditions.expand(*z.shape[:-1], -1)], -1)
+            whole = self.whole(z, conditions)
+            z = torch.cat([whole, conditions.expand(*whole.shape[:-1], -1)], -1)
         return (network or self.network).decode(z)
+
+    def whole(self, z: Tensor, conditions: Tensor | None) -> Tensor:
+        """Codes with what conditions say of them, which is told apart once trained."""
+        if self.training or not self.n_conditions or conditions is None:
+            return z
+        return z + conditions @ self.code_slopes
+
+    def drawn_conditions(self, noise: Noise, n_rows: int, given: Tensor | None) -> Tensor | None:
+        """Conditions of new rows; here those that are given."""
+        return given
 
     def decode(self, z: Tensor, conditions: Tensor | None = None, network=None) -> Distribution:
         """Distribution of the cells given codes ``(members, draws, rows, n_components)``.
@@ -196,6 +213,9 @@ class VAE(Component):
         seen = z.view_as(z)
         likelihood = self.decode(seen, self.conditions(batch.inputs), network)
         log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)
+        if self.training and batch.targets is not None:
+            of_targets = self.supervision.log_prob_rows(z, batch.targets)
+            log_likelihood = log_likelihood + of_targets
         # Scores are of the observed cells; in training the mask itself is data.
         if self.training and self.missingness is not None and batch.mask is not None:
             log_mask = self.missingness.log_prob_rows(likelihood, batch.values, batch.mask, noise)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
@@ -20,6 +21,13 @@ SIZED_LEVEL = 1.0
 
 class View(Component):
     """Base of the views; applied in training only."""
+
+    # Whether rows explain other rows, so that they have no score of their own.
+    explains_others = False
+
+    def pairs(self, n_rows: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rows that the encoder sees and those that they must explain; None where each its own."""
+        return None
 
     def start(self, scale: Tensor) -> None:
         """Take note of the noise of the linear model at which training starts.
@@ -87,4 +95,70 @@ class Denoising(View):
         return inputs + (F.pad(added, (0, padding)) if padding else added)
 
 
-VIEWS = {"denoising": Denoising}
+class TimeLagged(View):
+    """The encoder sees a row, and the likelihood is of the row some steps later.
+
+    Rows are in the order of time.  ``transform`` gives what of a row tells of later ones,
+    ``inverse_transform`` and ``reconstruct`` the row that is expected ``lag`` steps later.  Slow
+    coordinates are found where columns are white, as after ``PCA(whiten=True)``: of columns as
+    they are, large fast ones are told first.  Rows have no score of their own.
+
+    Parameters
+    ----------
+    lag : int, default=1
+        Rows in between; 0 explains each row itself.
+    starts : sequence of int, default=()
+        Rows at which another trajectory begins; no pair goes across.
+
+    Examples
+    --------
+    >>> from skvae.views import TimeLagged
+    >>> TimeLagged(lag=2, starts=[4]).pairs(8)
+    (array([0, 1, 4, 5]), array([2, 3, 6, 7]))
+
+    References
+    ----------
+    Wehmeyer and Noe, Time-lagged autoencoders: Deep learning of slow collective variables for
+    molecular kinetics, 2018.
+    """
+
+    _parameter_constraints = {
+        "lag": [Interval(Integral, 0, None, closed="left")],
+        "starts": ["array-like"],
+    }
+
+    def __init__(self, lag=1, starts=()):
+        super().__init__()
+        self.lag = lag
+        self.starts = starts
+
+    @property
+    def explains_others(self) -> bool:  # type: ignore[override]
+        """Whether the explained row is another one."""
+        return self.lag > 0
+
+    def pairs(self, n_rows: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rows and those that are ``lag`` steps later in the same trajectory."""
+        if self.lag == 0:
+            return None
+        edges = np.unique([0, *self.starts, n_rows])
+        if edges[0] < 0 or edges[-1] > n_rows:
+            raise ValueError(
+                f"TimeLagged expects starts to be rows from 0 to {n_rows - 1}, got "
+                f"{list(self.starts)!r}."
+            )
+        pieces = [np.arange(a, max(b - self.lag, a)) for a, b in zip(edges, edges[1:])]
+        seen = np.concatenate(pieces)
+        if len(seen) < 2:
+            raise ValueError(
+                f"TimeLagged(lag={self.lag}) finds {len(seen)} pairs in {n_rows} rows. Lower lag, "
+                "or give longer trajectories."
+            )
+        return seen, seen + self.lag
+
+    def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
+        """Rows as they are."""
+        return inputs
+
+
+VIEWS = {"denoising": Denoising, "time_lagged": TimeLagged}

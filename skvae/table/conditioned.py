@@ -44,7 +44,7 @@ class Given(NamedTuple):
 
     def put_into(self, table: Any) -> Any:
         """The decoded table with these very cells, where both are of one library."""
-        if container_of(self.table) != container_of(table):
+        if self.table is None or container_of(self.table) != container_of(table):
             return table
         return filled(table, self.where, self.table)
 

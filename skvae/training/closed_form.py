@@ -38,7 +38,7 @@ class GaussianStep:
     """
 
     def __init__(self, vae, objective, optimizer):
-        self.view, self.n_latents, self.conditions = vae.view, vae.n_latents, vae.conditions
+        self.view, self.n_latents, self.conditions = vae.view, vae.n_latents, vae.given
         self.n_conditions, self.n_shown = vae.n_conditions, vae.n_inputs - vae.n_conditions
         by_hand = optimizer.by_hand
         self.encoder, self.decoder = by_hand.encoder, by_hand.decoder
@@ -65,7 +65,8 @@ class GaussianStep:
     def of(cls, vae, objective, optimizer) -> GaussianStep | None:
         """The step for this model, or None if a part of it is of another family."""
         parts = (vae.posterior, vae.prior, vae.likelihood, objective)
-        if optimizer.by_hand is None or getattr(vae, "missingness", None) is not None:
+        apart = (getattr(vae, name, None) for name in ("missingness", "supervision"))
+        if optimizer.by_hand is None or any(part is not None for part in apart):
             return None
         if not all(part.closed_form for part in parts):
             return None

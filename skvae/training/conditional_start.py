@@ -53,7 +53,7 @@ def slopes_of(conditions, values, seen: Any, weights: Any) -> np.ndarray:
 @torch.no_grad()
 def note_conditions(vae, rows: Rows, train_index: Tensor) -> None:
     """Take note of the usual conditions, for what is asked of the model under none."""
-    conditions = vae.conditions(rows.inputs)
+    conditions = vae.given(rows.inputs)
     if conditions is None:
         return
     usual = [_average(conditions, rows.weights, index) for index in train_index]
@@ -67,13 +67,15 @@ def means_under_conditions(vae, rows: Rows, index: Tensor) -> Tensor:
     The model takes note of it, so that p(z | condition) has a mean of its own under each: codes
     are told from there on less what is found here, and have one prior under all conditions.
     """
-    conditions = vae.conditions(rows.inputs)
-    codes = torch.cat([vae.infer(part.inputs).mean[:, 0] for part in rows.parts(index)], 1)
-    pairs = zip(codes.cpu().numpy(), index)
-    found = [slopes_of(conditions[own].cpu().numpy(), z, None, None) for z, own in pairs]
+    parts = [(vae.infer(p.inputs).mean[:, 0], vae.conditions(p.inputs)) for p in rows.parts(index)]
+    codes = torch.cat([mean for mean, _ in parts], 1)
+    conditions = torch.cat([given[:, 0] for _, given in parts], 1)
+    pairs = zip(conditions.cpu().numpy(), codes.cpu().numpy())
+    found = [slopes_of(given, mean, None, None) for given, mean in pairs]
     slopes = torch.as_tensor(np.stack(found), dtype=codes.dtype, device=codes.device)
     vae.code_slopes.copy_(slopes.unsqueeze(1))
-    return conditions[index] @ slopes
+    vae.usual_conditions.copy_(conditions.mean(1)[:, None, None])
+    return conditions @ slopes
 
 
 def _average(columns: Tensor, weights: Tensor | None, index: Tensor) -> Tensor:

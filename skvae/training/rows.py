@@ -31,6 +31,10 @@ class Rows:
         What a cell adds to that; None where nothing does.
     codes : Tensor (members, n, n_components) or None
         Where the codes of the rows lie, if a penalty knows.
+    targets : Tensor (n, properties) or None
+        What goes with the rows, NaN where it is unknown.
+    is_lagged : bool
+        Whether inputs and values are those of different rows.
     """
 
     inputs: Tensor
@@ -40,6 +44,8 @@ class Rows:
     log_unit: Tensor | None = None
     log_jacobian: np.ndarray | None = None
     codes: Tensor | None = None
+    targets: Tensor | None = None
+    is_lagged: bool = False
 
     @classmethod
     def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
@@ -51,6 +57,23 @@ class Rows:
         weights = normalised(sample_weight, device)
         unit = torch.as_tensor(np.asarray(log_unit, dtype=np.float32), device=device)
         return cls(inputs, values, mask, weights, unit, encoded.log_jacobian)
+
+    def lagged(self, seen: np.ndarray, explained: np.ndarray) -> Rows:
+        """The inputs of some rows beside the values of others; a pair has their mean weight."""
+        weights, jacobian = self.weights, self.log_jacobian
+        if weights is not None:
+            weights = (weights[seen] * weights[explained]).sqrt()
+            weights = weights / weights.mean()
+        return replace(
+            self,
+            inputs=self.inputs[seen],
+            values=self.values[explained],
+            mask=None if self.mask is None else self.mask[explained],
+            weights=weights,
+            log_jacobian=None if jacobian is None else jacobian[explained],
+            targets=None if self.targets is None else self.targets[seen],
+            is_lagged=True,
+        )
 
     def mean_log_unit(self, index: Tensor) -> np.ndarray:
         """What a mean log-likelihood over rows loses in the original units, ``(members,)``."""
@@ -82,7 +105,10 @@ class Rows:
         inputs = values if same else self.inputs.index_select(0, flat).view(shape)
         mask = None if self.mask is None else self.mask.index_select(0, flat).view(shape)
         weights = None if self.weights is None else self.weights[index]
-        return Batch(inputs, values, mask, weights, self.codes_of(index))
+        targets = None
+        if self.targets is not None:
+            targets = self.targets.index_select(0, flat).view(shape)
+        return Batch(inputs, values, mask, weights, self.codes_of(index), targets)
 
     def codes_of(self, index: Tensor) -> Tensor | None:
         """The codes of rows ``index (members, rows)``, each member's own."""
@@ -123,4 +149,5 @@ def split(batch: Batch, sizes: list[int]) -> list[Batch]:
     mask = none if batch.mask is None else batch.mask.split(sizes, 2)
     weights = none if batch.weights is None else batch.weights.split(sizes, 1)
     codes = none if batch.codes is None else batch.codes.split(sizes, 2)
-    return [Batch(*parts) for parts in zip(inputs, values, mask, weights, codes)]
+    targets = none if batch.targets is None else batch.targets.split(sizes, 2)
+    return [Batch(*parts) for parts in zip(inputs, values, mask, weights, codes, targets)]

@@ -12,6 +12,7 @@ from ..factor_model import FactorModel, linear_model
 from .category_start import model_of_clusters, starts_at_clusters
 from .conditional_start import slopes_of
 from .discrete_start import model_of_indicators, starts_at_indicators
+from .lagged_start import LaggedModel
 from .rows import Rows
 
 # Variance below which a column counts as determined by the others, in units of its scale.
@@ -84,8 +85,11 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
         found = [torch.as_tensor(part, dtype=means.dtype, device=means.device) for part in parts]
         found[0] = _under_conditions(vae, found[0])
         return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
-    shared, model, slopes = True, _empty_model(vae.n_continuous), None
-    if n_locations:
+    shared, slopes = True, None
+    model: Any = _empty_model(vae.n_continuous)
+    if n_locations and rows.is_lagged:
+        model = _lagged_model(vae, rows, index)
+    elif n_locations:
         model, shared, slopes = _linear_model(vae, rows, index, cache)
     matrix, offset, log_scale = model.posterior()
     device = rows.values.device
@@ -96,7 +100,7 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
     loadings = torch.zeros(vae.n_continuous, vae.likelihood.n_parameters, device=device)
     loadings[:, :n_locations] = tensor(model.loadings.T)
     inputs = torch.zeros(vae.n_inputs, vae.n_continuous, device=device)
-    inputs[:n_locations] = tensor(matrix)
+    inputs[: len(matrix)] = tensor(matrix)
     loadings = _under_conditions(vae, loadings)
     if slopes is not None:
         loadings[vae.n_latents :, :n_locations] = tensor(slopes)
@@ -114,6 +118,14 @@ def _under_conditions(vae, loadings: Tensor) -> Tensor:
     return torch.cat([loadings, loadings.new_zeros(n_others, loadings.shape[1])])
 
 
+def _lagged_model(vae, rows: Rows, index: Tensor) -> LaggedModel:
+    batch = rows.take(index[None])
+    inputs = batch.inputs[0, 0, :, : vae.n_inputs].cpu().numpy()
+    values = batch.values[0, 0, :, : vae.likelihood.n_locations].cpu().numpy()
+    weights = None if batch.weights is None else batch.weights[0].cpu().numpy()
+    return LaggedModel.fit(inputs, values, weights, vae.n_continuous, FLOOR)
+
+
 def _linear_model(
     vae, rows: Rows, index: Tensor, cache
 ) -> tuple[FactorModel, bool, np.ndarray | None]:
@@ -128,7 +140,7 @@ def _linear_model(
         X = batch.values[0, 0, :, :n_locations].cpu().numpy()
         seen = None if batch.mask is None else batch.mask[0, 0, :, :n_locations].cpu().numpy()
         w = None if batch.weights is None else batch.weights[0].cpu().numpy()
-        slopes, conditions = None, vae.conditions(batch.inputs)
+        slopes, conditions = None, vae.given(batch.inputs)
         if conditions is not None:
             given = conditions[0, 0].cpu().numpy()
             slopes = slopes_of(given, X, seen, w)
