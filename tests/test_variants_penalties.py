@@ -54,7 +54,7 @@ from skvae.penalties.pairs import drawn_by_weight
 from skvae.penalties.radon_sobolev import distance_to_normal, half_energy
 from skvae.penalties.sliced_wasserstein import sliced_wasserstein
 from skvae.penalties.total_correlation import log_aggregate, log_shares
-from skvae.posteriors import Deterministic
+from skvae.posteriors import POSTERIORS, Deterministic
 from skvae.training import Rows, Settings, train
 from skvae.training.flat import FlatAdam
 
@@ -581,3 +581,16 @@ def test_stacked_search_equals_the_plain_one():
             for search in (GridSearchCV, StackedGridSearchCV)
         ]
         assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("posterior", [n for n in POSTERIORS if n != "normal"])
+@pytest.mark.parametrize("penalty", ["mmd", "dip", "total_correlation", "factor_critic"])
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning")
+def test_other_posteriors_have_penalties_too(posterior, penalty):
+    model = small(posterior=posterior, penalty=penalty, max_iter=2)
+    if penalty == "total_correlation" and not POSTERIORS[posterior].has_density:
+        with pytest.raises(ValueError, match="TotalCorrelation compares densities"):
+            model.fit(table())
+    else:
+        assert np.isfinite(model.fit(table()).reconstruct(table())).all()

@@ -43,7 +43,9 @@ class JointCodes(Distribution):
     @property
     def stddev(self) -> Tensor:
         share = self.log_share.exp()
-        return torch.cat([self.normal.stddev, (share * (1.0 - share)).sqrt()], -1)
+        # A share of 0 or 1 has no slope of its root.
+        spread = (share * (1.0 - share)).clamp_min(1e-12).sqrt()
+        return torch.cat([self.normal.stddev, spread], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         # Exact at one-hot values; in between, what the relaxation puts in their place.
