@@ -73,8 +73,8 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp"} or Network, default="mlp"
-        Encoder and decoder.  The string takes the next two parameters.
+    network : {"mlp", "convolutional"} or Network, default="mlp"
+        Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
     missingness : {"self_masking"} or Missingness or None, default=None

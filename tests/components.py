@@ -31,7 +31,7 @@ from skvae.likelihoods import (
     ZeroInflatedPoisson,
 )
 from skvae.missingness import SelfMasking
-from skvae.networks import ACTIVATIONS, MLP
+from skvae.networks import ACTIVATIONS, MLP, Convolutional
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import (
@@ -134,6 +134,8 @@ NETWORKS = {
     "two-layers": MLP(hidden_layer_sizes=(20, 5)),
     "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
+    "convolutional": Convolutional((1, 3), channels=(5, 3)),
+    "convolutional-skip": Convolutional((3, 1), (2,), (5,), "tanh", linear_skip=True),
 } | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}
 MISSINGNESS = {"self_masking": SelfMasking(), "self_masking-2": SelfMasking(n_draws=2)}
 PENALTIES = {

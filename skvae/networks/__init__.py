@@ -1,8 +1,9 @@
 """Networks: the encoder and decoder pair, which knows how to unfold a 2-D row."""
 
 from ._base import Network
+from .convolutional import Convolutional
 from .mlp import ACTIVATIONS, MLP
 
-NETWORKS: dict[str, type[Network]] = {"mlp": MLP}
+NETWORKS: dict[str, type[Network]] = {"mlp": MLP, "convolutional": Convolutional}
 
-__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Network"]
+__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Convolutional", "Network"]

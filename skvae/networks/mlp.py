@@ -140,9 +140,23 @@ class Perceptron(Component):
         linear[:, : self.n_inputs, : self.n_outputs] = matrix
 
     @torch.no_grad()
+    def start_constant(self, offset: Tensor) -> None:
+        """Become a map to ``offset (members, n_outputs)`` alone; there is no linear path."""
+        getattr(self, f"weight_{self.output_layer}").zero_()
+        self.start_offset(offset)
+
+    @torch.no_grad()
     def start_offset(self, offset: Tensor) -> None:
         """Set the bias of the output."""
         getattr(self, f"bias_{self.output_layer}")[:, 0, : self.n_outputs] = offset
+
+    def locating(self, n_outputs: int) -> list[tuple[nn.Parameter, slice]]:
+        """The weights that the first outputs depend on, and which of their columns."""
+        last = {f"weight_{self.output_layer}", f"bias_{self.output_layer}", "weight_skip"}
+        return [
+            (parameter, slice(n_outputs if name in last else None))
+            for name, parameter in self.named_parameters()
+        ]
 
     def _uniform(self, noise: Noise, before: tuple[int, int], after: tuple[int, int]):
         (n_in, padded_in), (n_out, padded_out) = before, after
@@ -222,12 +236,7 @@ class MLP(Network):
 
     def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
         """Those of the encoder, but for what the scales of its last layer are made of."""
-        encoder = self.encoder
-        last = {f"weight_{encoder.output_layer}", f"bias_{encoder.output_layer}", "weight_skip"}
-        return [
-            (parameter, slice(n_components if name in last else None))
-            for name, parameter in encoder.named_parameters()
-        ]
+        return self.encoder.locating(n_components)
 
     def by_hand(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> ByHand:
         """Both halves outside the graph."""

@@ -164,9 +164,12 @@ class DecoderSpectrum(WeightedPenalty):
 
 
 def _matrices(step: Pass) -> list[Tensor]:
-    """Weight matrices of the decoder, ``(members, inputs, outputs)`` each."""
+    """Weight matrices of the decoder, ``(members, inputs, outputs)`` each.
+
+    A convolution counts as the matrix of its kernels.
+    """
     named = step.model.network.decoder.named_parameters()
-    return [matrix for name, matrix in named if name.startswith("weight_")]
+    return [weight.flatten(2) for name, weight in named if "weight_" in name]
 
 
 def _largest_square(matrix: Tensor) -> Tensor:
