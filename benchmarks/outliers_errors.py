@@ -34,7 +34,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 TABLES = {"adult": "Adult", "bank": "Bank Marketing", "german": "German Credit"}
 METHODS = ["skvae", "skvae, conditional", "skvae, elbo", "IForest", "ECOD"]
 SEEDS = [0, 1, 2]
-MOST_ROWS = 4000
+MOST_ROWS = 2000
 ALL = "all"
 KEYS = ["table", "seed", "method", "error"]
 RESULTS = Path(__file__).parent / "results"

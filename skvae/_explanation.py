@@ -122,12 +122,12 @@ class ExplanationMixin:
 
         In each round one cell is changed to its most plausible value given the others: the
         likeliest category, or the mean on a scale that is logarithmic for far values; but a
-        value that a slip explains, a point or unit or sign that is off or one letter of a word,
-        if it is nearly as plausible.  It is
-        the first of those that ``explain`` finds to answer for more than themselves, the others
-        of these not being asked; where there is none, the one whose change raises the sum of
-        ``explain`` most.  A row is left as soon as ``predict`` calls it an inlier, and an inlier
-        as it is; missing cells stay missing.
+        value that a slip explains (a point, a unit or a sign that is off, one letter of a word,
+        numbers of two columns exchanged), if it is nearly as plausible.  It is the first of the
+        cells that ``explain`` finds to answer for more than themselves, the others of these not
+        being asked; where there is none, the one whose change raises the sum of ``explain``
+        most.  A row is left when ``predict`` calls it an inlier and it has no such cell, and an
+        inlier as it is; missing cells stay missing.
 
         Parameters
         ----------
@@ -165,23 +165,26 @@ class ExplanationMixin:
         sparse_class = type(X) if issparse(X) else None
         X = X.toarray() if issparse(X) else X
         changed = np.zeros((_num_samples(X), self.n_features_in_), dtype=bool)
-        for _ in range(n_cells):
-            where, table = self._replacements(X, ~changed & (self.predict(X) < 0)[:, None])
+        numbers = numbers_of(X)
+        started = self.predict(X) < 0
+        for i in range(n_cells):
+            odd = self.predict(X) < 0 if i else started
+            where, table = self._replacements(X, numbers, ~changed & started[:, None], odd)
             if not where.any():
                 break
             X, changed = filled(X, where, table), changed | where
         X = X if sparse_class is None else sparse_class(X)
         return X, per_cell(X, self._cell_names(), changed)
 
-    def _replacements(self, X, free: np.ndarray):
+    def _replacements(self, X, numbers: np.ndarray, free: np.ndarray, searched: np.ndarray):
         """Where one of the free cells of a row is better replaced, and a table with it."""
         attribution, codec, places = self.attribution_, self.codec_, self._modelled_places()
         encoded, kinds = self._joined(X), [codec.columns_[j] for j in places]
-        written = Written(kinds, encoded.values.copy(), numbers_of(X)[:, places])
+        written = Written(kinds, encoded.values.copy(), numbers[:, places])
         with self._arithmetic():
             cells = attribution.evidence.prepare(encoded)
             rows, columns, values = attribution.replacements(
-                cells, written, free[:, places], self._device()
+                cells, written, free[:, places], searched, self._device()
             )
         where = np.zeros_like(free)
         where[rows, places[columns]] = True

@@ -294,3 +294,23 @@ def test_sparse_counts_are_explained_and_repaired():
     assert isinstance(repaired, sparse.csr_matrix)
     assert changed["x3"].all()
     assert repaired[:, 3].max() < 100
+
+
+def test_exchanged_numbers_are_put_back():
+    rng = np.random.RandomState(0)
+    factor = rng.randn(600)
+    spread = np.array([0.3, 150, 0.3, 0.3])
+    X = np.column_stack([factor, 7000 + 500 * factor, factor, -factor])
+    X += spread * rng.randn(600, 4)
+    detector = fitted(X)
+    wrong = X[:20].copy()
+    wrong[:, :2] = wrong[:, 1::-1]
+    repaired, changed = detector.repair(wrong, n_cells=2)
+    both = changed[["x0", "x1"]].all(axis=1)
+    assert both.mean() > 0.9
+    back = np.isclose(repaired, X[:20], rtol=1e-5).all(1)
+    assert back.mean() > 0.8
+    # The best guess is near it, and no more.
+    guess = detector.explain(wrong, return_normal=True)[1]
+    assert not np.isclose(guess, X[:20], rtol=1e-5).all(1).any()
+    assert (detector.repair(wrong)[1].sum(axis=1) == 1).all()

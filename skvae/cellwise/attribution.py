@@ -104,12 +104,14 @@ class Attribution:
         """Most plausible values ``(rows, columns)`` given the cells of a row that are not odd."""
         return self.evidence.guess(cells.values, odd.visible, device)
 
-    def replacements(self, cells: Cells, written: Written, free, device) -> tuple[np.ndarray, ...]:
+    def replacements(
+        self, cells: Cells, written: Written, free: np.ndarray, searched: np.ndarray, device
+    ) -> tuple[np.ndarray, ...]:
         """One cell of each row to replace, and by what.
 
         It is the first of the odd cells, by its most plausible value given the cells that are
-        not odd; in a row without one, the cell whose replacement raises the score most.  A
-        value that is one slip from the wrong one is preferred to a better one.
+        not odd; in a searched row without one, the cell whose replacement raises the score
+        most.  A value that is one slip from the wrong one is preferred to a better one.
 
         Parameters
         ----------
@@ -117,7 +119,9 @@ class Attribution:
         written : Written
             The same cells as they stand in the table.
         free : ndarray of bool (rows, columns)
-            Cells that may be replaced.
+            Cells that may be replaced; others of their rows have been.
+        searched : ndarray of bool (rows,)
+            Rows in which a cell is to be replaced though none is odd.
         device : torch.device
 
         Returns
@@ -131,26 +135,31 @@ class Attribution:
         if not len(asked):
             return asked, asked, np.empty(0, dtype=np.float32)
         cells, free = cells.take(asked), free[asked] & cells.mask[asked]
+        written, searched = written.take(asked), searched[asked]
         odd = self.odd(cells, device)
         guesses = self.normal(cells, odd, device)
         place = np.where(free & ~odd.visible, odd.place, np.inf)
         rows = np.flatnonzero(np.isfinite(place).any(1))
         columns = place[rows].argmin(1)
-        others = np.setdiff1d(np.arange(len(free)), rows)
+        others = np.setdiff1d(np.flatnonzero(searched), rows)
         more_rows, more_columns = self._best_replacements(cells, free, guesses, others, device)
         rows, columns = np.append(rows, more_rows), np.append(columns, more_columns)
+        # Numbers that may have changed places with one another.
+        loose = (cells.mask & ~odd.visible) | (cells.mask & ~free)
         values = self._meant(
-            cells, odd.visible, rows, columns, guesses[rows, columns], written.take(asked), device
+            cells, odd.visible, loose, rows, columns, guesses[rows, columns], written, device
         )
         return asked[rows], columns, values
 
-    def _meant(self, cells, visible, rows, columns, guesses, written: Written, device):
+    def _meant(self, cells, visible, loose, rows, columns, guesses, written: Written, device):
         """What each cell was meant to be, if it may be a slip, else the guess."""
         if not len(rows):
             return guesses
         options = []
+        numeric = np.array([column.kind in ("continuous", "count") for column in written.columns])
         for i, j, guess in zip(rows, columns, guesses):
-            found = slips(written.columns[j], written.values[i, j], written.numbers[i, j])
+            others = written.numbers[i, loose[i] & numeric]
+            found = slips(written.columns[j], written.values[i, j], written.numbers[i, j], others)
             options.append(np.append(guess, self.evidence.scaled(np.array(found), j)))
         cell = np.repeat(np.arange(len(rows)), [len(option) for option in options])
         tried = np.concatenate([*options, np.empty(0)]).astype(np.float32)

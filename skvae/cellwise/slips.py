@@ -15,17 +15,20 @@ FACTORS = (1e-3, 1e-2, 0.1, 10.0, 100.0, 1e3, -1.0)
 SHORTEST_WORD = 3
 
 
-def slips(column: Any, value: float, number: float) -> list[float]:
+def slips(column: Any, value: float, number: float, others: Sequence = ()) -> list[float]:
     """Values that become a given cell by one slip.
 
     Parameters
     ----------
     column : Column
-        Of the codec: numbers are off by a power of ten or in their sign, words by one letter.
+        Of the codec: numbers are off by a power of ten, in their sign or exchanged,
+        words are by one letter.
     value : float
         As the codec encodes the cell.
     number : float
         The cell, where it is a number.
+    others : sequence of float, default=()
+        Numbers in whose place it may stand.
 
     Returns
     -------
@@ -33,7 +36,7 @@ def slips(column: Any, value: float, number: float) -> list[float]:
         As the codec encodes them.
     """
     if column.kind in ("continuous", "count"):
-        return _numbers(column, number)
+        return _numbers(column, number, others)
     labels: Sequence = getattr(column, "categories", ())
     word = labels[int(value)] if len(labels) else None
     if not isinstance(word, str) or len(word) < SHORTEST_WORD:
@@ -59,8 +62,8 @@ def is_one_slip(word: str, other: str) -> bool:
     return exchanged or a[1:] == b[1:] or a[1:] == b or a == b[1:]
 
 
-def _numbers(column: Any, cell: float) -> list[float]:
-    cells = np.array([cell * factor for factor in FACTORS])
+def _numbers(column: Any, cell: float, others: Sequence) -> list[float]:
+    cells = np.array([*(cell * factor for factor in FACTORS), *others])
     if np.dtype(column.form.number or np.float64).kind in "iu":
         cells = cells[cells == np.rint(cells)]
     cells = cells[cells != cell]
