@@ -244,3 +244,15 @@ def test_a_pool_of_pyod(pyod):
 
     pool = SUOD([KNN(), PyODDetector(small())], n_jobs=2, verbose=False).fit(X)
     assert roc_auc_score(y, pool.decision_function(X)) > 0.9
+
+
+def test_series_by_the_windows_of_pyod(pyod):
+    """It asks for its own base class, which a wrapper can be registered with."""
+    from pyod.models.base import BaseDetector
+    from pyod.models.ts_od import TimeSeriesOD
+
+    BaseDetector.register(PyODDetector)
+    values = np.sin(np.arange(300) / 5) + 0.1 * np.random.default_rng(0).normal(size=300)
+    values[200:205] = 0.0
+    series = TimeSeriesOD(PyODDetector(small()), window_size=20).fit(values)
+    assert 180 < series.decision_function(values).argmax() < 225
