@@ -212,7 +212,7 @@ class SupervisedMixin:
                 f"{self.classes_.tolist()}; got {got}."
             )
         shown = (labels[:, None] == self.classes_).astype(np.float32)
-        shown = np.broadcast_to(shown, (n_rows, shown.shape[1]))
+        shown = np.broadcast_to(shown, (n_rows, shown.shape[1])).copy()
         if given is None:
             return Given(shown, np.empty((n_rows, 0)), None, np.empty((n_rows, 0), bool))
         return given._replace(inputs=np.hstack([given.inputs, shown]))
