@@ -340,9 +340,10 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
             # A row without weight is no row.
             kept = np.flatnonzero(sample_weight)
             rows, places = _safe_indexing(X, kept), np.searchsorted(kept, held_out)
-        self.score_ = self._resolve_score().fit(self, rows, places)
+        self.score_ = self._resolve_score()
+        scores = self.score_.fit_rows(self, rows, places)
         self._fit_explanation(rows, places)
-        self._set_threshold(X, sample_weight, held_out)
+        self._set_threshold(X, sample_weight, held_out, scores if rows is X else None)
 
     def _resolve_score(self) -> Score:
         value = self.score_function

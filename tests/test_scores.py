@@ -270,3 +270,13 @@ def test_margins_are_the_shares_of_bins():
     nats = margins.learn(None, None, described(flags))
     assert_allclose(nats, -np.log(np.repeat([90.1, 10.1], [90, 10]) / 100))
     assert_allclose(margins.learn(None, None, described(0 * x)), -np.log(100.1 / 100))
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("novelty", ["auto", True])
+def test_scores_of_the_fit_are_those_of_the_rows(name, novelty):
+    X = correlated(80)
+    detector = VAEOutlierDetector(score_function=name, novelty=novelty, **QUICK).fit(X)
+    again = clone(detector.score_)
+    scores = again.fit_rows(detector, X, np.arange(60, 80))
+    assert_array_equal(scores, again.rows(detector, X))

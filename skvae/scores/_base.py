@@ -39,6 +39,10 @@ class Score(BaseEstimator):
         """
         return self
 
+    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
+        """Fit, and score the training rows, ``(n_samples,)``; parameters are those of ``fit``."""
+        return self.fit(model, X, held_out).rows(model, X)
+
     def rows(self, model: Any, X) -> np.ndarray:
         """Score of each row.
 

@@ -107,6 +107,16 @@ class BlendedScore(Score):
         ValueError
             If the table is sparse.
         """
+        self._fit(model, X, held_out)
+        return self
+
+    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
+        """Fit, and score the training rows, which the fit has looked at already."""
+        surprise = self._fit(model, X, held_out)
+        return self.rows(model, X) if len(surprise) < _num_samples(X) else -surprise
+
+    def _fit(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
+        """Give the surprise of the reference rows."""
         if issparse(X):
             raise ValueError(
                 f"{type(self).__name__} of {type(model).__name__} compares dense rows, and the "
@@ -123,13 +133,15 @@ class BlendedScore(Score):
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
         near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
         # In the order of False and True, where there are two.
-        self.ways_ = [_Way(near[way], counted[way]).fit(rows, odd) for way in ways]
+        self.ways_ = [_Way(near[way], counted[way]) for way in ways]
+        # Training rows are judged in the first way, as members where there are two.
+        surprise = [way.fit(rows, odd) for way in self.ways_][0]
         self.reference_ = rows if any(near.values()) else None
         self.keys_ = None
         if len(ways) > 1:
             parts = [row_keys(rows.inputs)] if reference is X else _keys(model, X)
             self.keys_ = np.unique(np.concatenate(list(parts)))
-        return self
+        return surprise
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -213,13 +225,15 @@ class _Way:
         self.neighborhoods = neighborhoods
         self.counted = counted
 
-    def fit(self, rows: Described, others: dict[str, np.ndarray]) -> _Way:
+    def fit(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
+        """Learn from the reference; give its surprise."""
         for part in self.neighborhoods:
             part.fit(rows)
         statistics = self._statistics(rows, others)
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
-        self.surprise = Surprise().fit(self._mean(statistics))
-        return self
+        mean = self._mean(statistics)
+        self.surprise = Surprise().fit(mean)
+        return self.surprise(mean)
 
     def __call__(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
         return self.surprise(self._mean(self._statistics(rows, others)))
