@@ -57,7 +57,7 @@ from skvae.posteriors import (
 )
 from skvae.priors import Aggregate, Flow, GaussianMixture, StandardNormal, VampPrior
 from skvae.vae import VAE
-from skvae.views import Denoising
+from skvae.views import Denoising, TimeLagged
 
 SEEDS = (3, 7)
 N_COMPONENTS = 2
@@ -157,7 +157,11 @@ PENALTIES = {
     "dip": DIP(),
     "dip-means": DIP(weight=3.0, diagonal_weight=5.0, of="means"),
 }
-VIEWS = {"denoising": Denoising(), "denoising-strong": Denoising(scale=0.5)}
+VIEWS = {
+    "time_lagged": TimeLagged(lag=2),
+    "denoising": Denoising(),
+    "denoising-strong": Denoising(scale=0.5),
+}
 
 TABLE = {
     "posterior": POSTERIORS,
