@@ -200,5 +200,6 @@ def _text(cell) -> str:
     if pd.isna(cell):
         return "missing"
     if isinstance(cell, Real) and not isinstance(cell, (bool, np.bool_)):
-        return f"{cell:,.0f}" if float(cell).is_integer() else number(float(cell))
+        whole = f"{cell:,.0f}".replace("-", "\N{MINUS SIGN}")
+        return whole if float(cell).is_integer() else number(float(cell))
     return shortened(str(cell), 18)
