@@ -187,3 +187,14 @@ def test_regularised_autoencoder_samples_from_the_density_of_its_codes():
         drawn = torch.as_tensor((model.sample(600) - X.mean(0)) / X.std(0))[None]
         found[prior] = mmd(rows, drawn).item()
     assert found["aggregate"] < 0.3 * found["normal"]
+
+
+def test_linear_autoencoder_is_pca():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 8)) + 0.4 * rng.normal(size=(400, 8))
+    model = linear(3, learning_rate_init=0.02, max_iter=60).fit(X)
+    unit = np.exp(model.codec_.log_scale_)
+    rows = (X - X.mean(0)) / unit
+    residual = (X - model.inverse_transform(model.transform(X))) / unit
+    discarded = np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[:-3]
+    assert abs((residual**2).sum(1).mean() / discarded.sum() - 1) < 0.02
