@@ -393,7 +393,7 @@ def page() -> str:
         "========",
         "",
         "Each published variant is a choice on an axis of :class:`skvae.VAETransformer`, so that",
-        "choices can be combined and searched over: ``VAETransformer(SPELLING)``. The formula says",
+        "they can be combined and searched over: ``VAETransformer(SPELLING)``. The formula says",
         "what differs from the plain bound. Every spelling is fitted, searched over and saved by",
         "``tests/test_variants.py``; what it does that others do not is tested, beside a control",
         "that must fail, in the file in the last column.",
