@@ -42,7 +42,7 @@ class VAETransformer(
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
             Posterior, default="normal"
         Family of q(z|x).
-    prior : {"aggregate", "normal", "mixture", "vamp", "flow"} or Prior, default="aggregate"
+    prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \

@@ -55,7 +55,14 @@ from skvae.posteriors import (
     Joint,
     VectorQuantized,
 )
-from skvae.priors import Aggregate, Flow, GaussianMixture, StandardNormal, VampPrior
+from skvae.priors import (
+    Aggregate,
+    AutoregressiveNormal,
+    Flow,
+    GaussianMixture,
+    StandardNormal,
+    VampPrior,
+)
 from skvae.vae import VAE
 from skvae.views import Denoising, TimeLagged
 
@@ -83,6 +90,7 @@ PRIORS = {
     "mixture": GaussianMixture(n_mixture_components=3),
     "aggregate": Aggregate(n_mixture_components=2),
     "vamp": VampPrior(n_mixture_components=3),
+    "autoregressive": AutoregressiveNormal(correlation=0.8),
     "flow": Flow(n_normals=2, n_hidden=8, max_iter=20),
 }
 # One block of one kind each; Columnwise wraps them in an estimator.

@@ -26,6 +26,7 @@ from skvae import VAETransformer
 from skvae import distributions as D
 from skvae import metrics as skvae_metrics
 from skvae._component import Shapes
+from skvae.distributions.chain import NormalChain
 from skvae.distributions.code_tree import CodeTree
 from skvae.divergences import kl
 from skvae.likelihoods import Normal
@@ -33,7 +34,7 @@ from skvae.networks import MLP
 from skvae.noise import FixedDraws, Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.posteriors import DiagonalNormal, Epanechnikov, Joint, VectorQuantized
-from skvae.priors import Aggregate, VampPrior
+from skvae.priors import Aggregate, AutoregressiveNormal, VampPrior
 
 NOISE = 0.5
 STANDARD_2 = D.StandardNormal(torch.zeros(2, 1, 1, 1), 2)
@@ -282,6 +283,38 @@ def test_vamp_prior_refuses_codes_without_a_density():
         small(prior="vamp", posterior="deterministic").fit(table())
     with pytest.raises(ValueError, match="what the encoder says.*Use prior='aggregate'"):
         small(prior="vamp", penalty="neighbors").fit(table())
+
+
+def test_chain_of_latents_is_a_normal_of_falling_correlations():
+    n, a = 6, 0.8
+    chain = NormalChain(torch.zeros(1, 1, 1, 1).double(), n, a)
+    covariance = a ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    z = torch.randn(1, 1, 20, n, generator=torch.Generator().manual_seed(0)).double()
+    expected = stats.multivariate_normal(np.zeros(n), covariance).logpdf(z[0, 0].numpy())
+    assert_allclose(chain.log_prob(z).sum(-1)[0, 0], expected, rtol=1e-10)
+    drawn = chain.sample(Noise([0]), 40_000)[0, 0].numpy()
+    assert_allclose(np.cov(drawn.T), covariance, atol=0.05)
+
+
+def test_no_independent_latents_come_nearer_to_the_chain_than_its_committed_rate():
+    n, a = 6, 0.8
+    chain = NormalChain(torch.zeros(1, 1, 1, 1).double(), n, a)
+    rate = AutoregressiveNormal(a).committed_rate(n)
+    assert rate == pytest.approx(1.500218, abs=1e-6)
+    # Given its neighbours a latent of the chain has this variance.
+    best = torch.full((n,), (1 - a**2) / (1 + a**2)).double()
+    best[[0, -1]] = 1 - a**2
+    shape = (1, 1, 1, n)
+    q = D.Normal(torch.zeros(shape).double(), 0.5 * best.log().view(shape))
+    assert kl(q, chain, None).sum().item() == pytest.approx(rate, abs=1e-9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        loc, moved = (0.1 * torch.randn(shape, generator=generator).double() for _ in range(2))
+        other = D.Normal(loc, q.log_scale + moved)
+        assert kl(other, chain, None).sum() > rate
+    z = q.rsample(DoubleNoise([1]), 100_000)
+    odds = -q.log_odds(chain, z)
+    assert abs(odds.mean() - rate) < 4 * odds.std() / 100_000**0.5
 
 
 # ------------------------------------------------------------------------- Epanechnikov codes
