@@ -17,7 +17,7 @@ class Planted(NamedTuple):
     y_new: np.ndarray
 
 
-MOST_ROWS = 600
+MOST_ROWS = 1200
 
 
 def tables() -> dict[str, np.ndarray]:
