@@ -292,6 +292,14 @@ VARIANTS = [
         "test_components",
     ),
     Variant(
+        "delta-VAE",
+        r"p(z) = \text{chain of correlation } \alpha:\ \mathrm{KL} \ge \delta",
+        "prior=AutoregressiveNormal(correlation=0.8)",
+        ("prior__correlation", [0.5, 0.8]),
+        "Razavi et al. 2019",
+        CODES,
+    ),
+    Variant(
         "VampPrior",
         r"p(z) = \tfrac1K \sum_k q(z|u_k)",
         "prior=VampPrior(n_mixture_components=5)",
