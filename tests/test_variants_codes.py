@@ -516,6 +516,7 @@ def test_first_level_has_the_gist_and_the_second_the_detail():
     assert errors[1] < 0.9 * errors[0]
 
 
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 def test_discrete_codes_refuse_what_they_have_no_honest_answer_to():
     vae = small(posterior=VectorQuantized(n_codes=4)).fit(table())
     X = table()[np.argsort(table()[:, 0])][[0, -1]]
