@@ -18,11 +18,8 @@ class ContaminationMixin:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _set_threshold(
-        self, X, sample_weight, held_out: np.ndarray, scores: np.ndarray | None = None
-    ) -> None:
+    def _set_threshold(self, X, sample_weight, held_out: np.ndarray, scores: np.ndarray) -> None:
         """Set it by ``contamination`` and the scores of the training rows."""
-        scores = self.score_samples(X) if scores is None else scores
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, scores, dtype=np.float64)

@@ -6,9 +6,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context, clone
-from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
+    RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
@@ -63,7 +63,8 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
             Posterior, default="normal"
         Family of q(z|x).
-    prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, default="aggregate"
+    prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
+            default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \
@@ -73,7 +74,7 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional"} or Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
@@ -202,14 +203,18 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
     """
 
     _parameter_constraints: dict = {
-        **BaseVAE._parameter_constraints,
+        **{
+            name: constraints
+            for name, constraints in BaseVAE._parameter_constraints.items()
+            if name not in ("condition", "supervision")
+        },
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "score_function": [StrOptions(set(SCORES)), Score],
         "novelty": [StrOptions({"auto"}), "boolean"],
         "trim": [Interval(Real, 0, 0.5, closed="left")],
         "conformal": [
             None,
-            Interval(Real, 0, 1, closed="neither"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 2, None, closed="left"),
         ],
     }
@@ -335,15 +340,10 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
     def _fit_scored(self, X, sample_weight, fit_rows) -> None:
         """Train, fit the score function and set the threshold."""
         held_out = self._fit_trimmed(X, sample_weight, fit_rows, self.warm_start)
-        rows, places = X, held_out
-        if sample_weight is not None and not np.all(sample_weight):
-            # A row without weight is no row.
-            kept = np.flatnonzero(sample_weight)
-            rows, places = _safe_indexing(X, kept), np.searchsorted(kept, held_out)
         self.score_ = self._resolve_score()
-        scores = self.score_.fit_rows(self, rows, places)
-        self._fit_explanation(rows, places)
-        self._set_threshold(X, sample_weight, held_out, scores if rows is X else None)
+        scores = self.score_.fit_rows(self, X, held_out)
+        self._fit_explanation(X, held_out)
+        self._set_threshold(X, sample_weight, held_out, scores)
 
     def _resolve_score(self) -> Score:
         value = self.score_function

@@ -30,9 +30,10 @@ class PromisesMixin(ContaminationMixin):
 
     def _keep_aside(self, X, sample_weight):
         """Rows to train on, their weights, and the rows that training must not see."""
+        (X,) = indexable(X)
         if sample_weight is not None:
             # Rows of weight 0 are no rows, for whatever looks at them.
-            X, sample_weight, _ = self._check_weights(indexable(X)[0], sample_weight)
+            X, sample_weight, _ = self._check_weights(X, sample_weight)
         if self.conformal is None:
             return X, sample_weight, None
         if self.warm_start and hasattr(self, "vae_"):
@@ -42,7 +43,6 @@ class PromisesMixin(ContaminationMixin):
                 "seen any. Set warm_start=False, or conformal=None and pass rows to p_values "
                 "as reference=."
             )
-        X = indexable(X)[0]
         n_rows = _num_samples(X)
         if isinstance(self.conformal, Integral):
             if self.conformal > n_rows:

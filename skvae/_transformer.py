@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 from ._base import BaseVAE
 from ._conditional import ConditionalMixin
 from ._decoding import DecodingMixin
+from ._forecasting import ForecastingMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
 from ._supervised import SupervisedMixin
@@ -19,6 +20,7 @@ from .table.classes import encoded_classes
 class VAETransformer(
     DecodingMixin,
     ConditionalMixin,
+    ForecastingMixin,
     SupervisedMixin,
     LatentsMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -42,7 +44,8 @@ class VAETransformer(
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
             Posterior, default="normal"
         Family of q(z|x).
-    prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, default="aggregate"
+    prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
+            default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \
@@ -52,7 +55,7 @@ class VAETransformer(
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional"} or Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
