@@ -100,7 +100,7 @@ class SemiSupervisedVAE(VAE):
         # What a view does to a row may hide its class.
         log_q = self.log_classes(inputs)
         if self.training and self.view is not None:
-            inputs = self.view(inputs, noise, self.n_inputs - self.n_conditions)
+            inputs = self.view(inputs, noise, self.n_noisy)
         every = self._under_every_class(inputs)
         posterior, prior = self.posterior(self.encoded(every, network)), self.codes()
         z = posterior.rsample(_Shared(noise, self.n_classes), n_draws)

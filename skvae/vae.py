@@ -155,6 +155,11 @@ class VAE(Component):
             self.prior.calibrate(continuous, seeds)
         self.posterior.calibrate_prior(found, codes)
 
+    @property
+    def n_noisy(self) -> int:
+        """How many of the inputs, the first ones, a view may change."""
+        return self.n_inputs - self.n_conditions - self.network.n_exact
+
     def conditions(self, inputs: Tensor) -> Tensor | None:
         """What the decoder sees beside the codes of rows; None where there are no conditions."""
         return self.given(inputs)
@@ -206,7 +211,7 @@ class VAE(Component):
         """Encode, draw, decode and compare; ``network`` may stand in for the model's own."""
         inputs = batch.inputs
         if self.training and self.view is not None and batch.codes is None:
-            inputs = self.view(inputs, noise, self.n_inputs - self.n_conditions)
+            inputs = self.view(inputs, noise, self.n_noisy)
         posterior, prior = self._infer_with_prior(inputs, network, batch.codes)
         z = posterior.rsample(noise, n_draws)
         # By a view of their own, what the cells say of the codes is told from all else.

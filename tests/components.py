@@ -31,7 +31,7 @@ from skvae.likelihoods import (
     ZeroInflatedPoisson,
 )
 from skvae.missingness import SelfMasking
-from skvae.networks import ACTIVATIONS, MLP, Convolutional
+from skvae.networks import ACTIVATIONS, MLP, Convolutional, Recurrent
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import (
@@ -142,6 +142,8 @@ NETWORKS = {
     "two-layers": MLP(hidden_layer_sizes=(20, 5)),
     "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
+    "recurrent": Recurrent((3,), n_units=5),
+    "recurrent-lstm": Recurrent((3, 1), "lstm", 4, hidden_layer_sizes=(5,)),
     "convolutional": Convolutional((1, 3), channels=(5, 3)),
     "convolutional-skip": Convolutional((3, 1), (2,), (5,), "tanh", linear_skip=True),
 } | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}

@@ -13,12 +13,18 @@ from sklearn.model_selection import GridSearchCV
 
 from skvae import VAETransformer
 from skvae._component import Shapes
-from skvae.networks import MLP, Convolutional
+from skvae.networks import MLP, Convolutional, Recurrent
+from skvae.networks.cells import CELLS, Recurrence
 from skvae.networks.convolutions import Convolutions, TransposedConvolutions
 from skvae.networks.unfolding import Unfolding
 from skvae.noise import Noise
 from skvae.penalties import DecoderSpectrum
 
+# Most fits here are too short to teach a code anything.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning"),
+    pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning"),
+]
 SHAPES = Shapes(3, 2, (("continuous", (1, 1, 1)),))
 
 
@@ -199,6 +205,65 @@ def test_bad_layers_are_refused(params, match):
         VAETransformer(2, network=Convolutional((3, 4), **params)).fit(np.random.rand(30, 12))
 
 
+# ---------------------------------------------------------------------------------- sequences
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_recurrent_layer_sees_what_was_and_not_what_follows(cell):
+    layer = Recurrence(2, 5, cell).build(SHAPES, Noise(SEEDS))
+    steps = numbers(2, 3, 7, 2)
+    changed = steps.clone()
+    changed[:, :, 4] += 1.0
+    same = (layer(steps) == layer(changed)).all(-1)
+    assert same[:, :, :4].all() and not same[:, :, 4:].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_follows_the_end_of_a_sequence_changes_nothing(cell):
+    """A network of eight steps and one of five, with the same weights, on five steps."""
+    longer, shorter = (
+        connected(
+            Recurrent((n, 2), cell, 6, (4,)),
+            Shapes(4 * n, 2, (("continuous", (1,) * 2 * n),), indicated=tuple(range(2 * n))),
+        )
+        for n in (8, 5)
+    )
+    cells, seen = numbers(2, 1, 9, 16), torch.ones(2, 1, 9, 16)
+    seen[..., 10:] = 0.0
+    seen[:, :, 0, 2:4] = 0.0  # a gap before the end is seen as one
+    cells = cells * seen
+    short = shorter.encode(torch.cat([cells[..., :10], seen[..., :10]], -1))
+    assert_allclose(
+        longer.encode(torch.cat([cells, seen], -1)).detach(), short.detach(), atol=1e-6
+    )
+    # What is no gap but a 0 is part of the sequence.
+    other = longer.encode(torch.cat([cells, torch.ones_like(seen)], -1))
+    assert (other != short).any(-1).all()
+    z = numbers(2, 1, 9, 2)
+    assert_allclose(longer.decode(z)[..., :10].detach(), shorter.decode(z).detach(), atol=1e-6)
+
+
+def test_noise_on_what_the_encoder_sees_leaves_the_end_where_it_is():
+    X = waves(60, 0)[0]
+    vae = quick(Recurrent(n_units=4), view="denoising", max_iter=1).fit(X).vae_
+    assert vae.n_noisy == 20 and vae.n_inputs == 20 + np.isnan(X).any(0).sum()
+    assert quick("mlp", max_iter=1).fit(X).vae_.n_noisy == vae.n_inputs
+
+
+@pytest.mark.parametrize(
+    "shape, match",
+    [
+        ((8,), "has 8 numbers per row, and the table has 12 columns"),
+        ((5, 2), "has 10 numbers per row"),
+        ((3, 2, 2), "must be \\(n_steps,\\)"),
+        ((3.0, 4), "must be \\(n_steps,\\)"),
+    ],
+)
+def test_a_sequence_of_the_wrong_length_is_refused(shape, match):
+    with pytest.raises(ValueError, match=match):
+        VAETransformer(2, network=Recurrent(shape)).fit(np.random.rand(30, 12))
+
+
 # ---------------------------------------------------------------------------- through estimators
 
 
@@ -221,11 +286,11 @@ def gaps(X):
 LAYOUTS = {
     "convolutional": Convolutional((8, 8), (4, 5)),
     "convolutional-skip": Convolutional((8, 8), (4,), (6,), linear_skip=True),
+    "recurrent": Recurrent((8, 8), n_units=6),
+    "recurrent-lstm": Recurrent((16, 4), "lstm", 5, (6,)),
 }
 
 
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning")
 @pytest.mark.parametrize("network", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize(
     "change, params",
@@ -257,7 +322,6 @@ def test_every_method_works_as_with_other_networks(network, change, params):
         assert np.array_equal(scores, again.score_samples(X))
 
 
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 @pytest.mark.parametrize("network", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_member_of_a_stack_is_trained_to_the_bits_of_the_same_model_alone(network):
     X = digits(60)
@@ -272,8 +336,6 @@ def test_a_member_of_a_stack_is_trained_to_the_bits_of_the_same_model_alone(netw
     assert not torch.equal(*codes)
 
 
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning")
 def test_search_over_channels_by_the_string():
     vae = quick("convolutional", hidden_layer_sizes=(7,))
     vae.set_params(network__image_shape=(8, 8))
@@ -284,7 +346,6 @@ def test_search_over_channels_by_the_string():
     assert search.best_estimator_.vae_.network.channels in grid["network__channels"]
 
 
-@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 def test_conditions_have_no_place_in_the_image():
     X = np.column_stack([digits(60)[:, :32], np.arange(60) % 3, digits(60)[:, 32:]])
     vae = quick(Convolutional((8, 8), (4,)), condition=[32]).fit(X)
@@ -327,3 +388,79 @@ def test_convolutions_pay_where_neighbours_are_neighbours():
     gain = scores["images"] - scores["mlp"]
     assert gain > 4.0
     assert scores["mixed"] - scores["mlp"] < 0.5 * gain
+
+
+def waves(n, seed, n_steps=20):
+    """Sines of any frequency and phase, cut at any length from 12 on; and whole ones."""
+    rng = np.random.default_rng(seed)
+    frequency, phase = rng.uniform(0.3, 0.9, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
+    whole = np.sin(frequency * np.arange(n_steps) + phase) + 0.05 * rng.normal(size=(n, n_steps))
+    length = rng.integers(12, n_steps + 1, (n, 1))
+    return np.where(np.arange(n_steps) < length, whole, np.nan), whole
+
+
+def test_recurrent_networks_follow_what_is_in_time_and_go_on_with_it():
+    """Steps in another order, the same in all rows, are the control."""
+    order = np.random.default_rng(3).permutation(20)
+    found = {}
+    for name, places in (("in time", np.arange(20)), ("shuffled", order)):
+        vae = VAETransformer(
+            3, network=Recurrent(n_units=32), view=None, batch_size=64, max_iter=30,
+            learning_rate_init=2e-2, random_state=0,
+        )  # fmt: skip
+        vae.fit(waves(600, 0)[0][:, places])
+        X, whole = (rows[:, places] for rows in waves(100, 1))
+        there = ~np.isnan(X)
+        errors = (vae.reconstruct(X) - X)[there], vae.forecast(whole[:, :17], 3) - whole[:, 17:]
+        found[name] = [np.square(error).mean() for error in errors]
+    repeated = np.square(whole[:, 17:] - whole[:, 16:17]).mean()
+    reconstruction, forecast = np.array(list(found.values())).T
+    assert reconstruction[0] < 0.2 < 0.4 < reconstruction[1]
+    assert forecast[0] < 0.35 < 0.4 < min(forecast[1], repeated)
+
+
+# ----------------------------------------------------------------------------------- forecasts
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return VAETransformer(2, network=MLP((8,)), max_iter=5, random_state=0).fit(waves(150, 0)[0])
+
+
+def test_a_forecast_is_what_the_model_puts_behind_the_end(forecaster):
+    whole = waves(12, 1)[1]
+    short = whole.copy()
+    short[:, 14:] = np.nan
+    expected = forecaster.impute(short)[:, 14:17]
+    assert np.array_equal(forecaster.forecast(short, 3), expected)
+    # Where there is no room the sequence begins later.
+    moved = np.column_stack([whole[:, 3:], np.full((12, 3), np.nan)])
+    expected = forecaster.impute(moved)[:, 17:]
+    assert np.array_equal(forecaster.forecast(whole, 3), expected)
+    mixed = np.vstack([short[:6], whole[6:]])
+    assert np.array_equal(forecaster.forecast(mixed, 3)[6:], expected[6:])
+    drawn = forecaster.forecast(whole, 2, 3, random_state=0)
+    assert np.shape(drawn) == (3, 12, 2) and np.std(drawn, 0).all()
+
+
+def test_a_step_may_have_several_columns():
+    X = waves(60, 0)[1][:, :12]
+    vae = quick(Recurrent((6, 2), n_units=4)).fit(gaps(X))
+    moved = np.column_stack([X[:, 4:], np.full((60, 4), np.nan)])
+    assert np.array_equal(vae.forecast(X, 2), vae.impute(moved)[:, 8:])
+
+
+@pytest.mark.parametrize("n_steps", [0, 20, 1.5])
+def test_forecasts_need_a_step_to_go_by(forecaster, n_steps):
+    with pytest.raises(ValueError, match="from 1 to 19"):
+        forecaster.forecast(waves(3, 1)[1], n_steps)
+
+
+def test_forecasts_that_cannot_be_made_are_refused(forecaster):
+    X = waves(3, 1)[1]
+    X[1] = np.nan
+    with pytest.raises(ValueError, match="1 rows without an observed cell"):
+        forecaster.forecast(X)
+    vae = quick("mlp", condition=[0]).fit(waves(40, 0)[1])
+    with pytest.raises(ValueError, match="fit with condition=None"):
+        vae.forecast(X)

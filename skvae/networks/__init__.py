@@ -3,7 +3,12 @@
 from ._base import Network
 from .convolutional import Convolutional
 from .mlp import ACTIVATIONS, MLP
+from .recurrent import Recurrent
 
-NETWORKS: dict[str, type[Network]] = {"mlp": MLP, "convolutional": Convolutional}
+NETWORKS: dict[str, type[Network]] = {
+    "mlp": MLP,
+    "convolutional": Convolutional,
+    "recurrent": Recurrent,
+}
 
-__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Convolutional", "Network"]
+__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Convolutional", "Network", "Recurrent"]

@@ -16,6 +16,10 @@ class Network(Component):
         raise NotImplementedError
 
     has_linear_path = False
+    # How many inputs, the last ones that are no conditions, must be seen as they are.
+    n_exact = 0
+    # How many columns one step of a sequence has.
+    step_width = 1
 
     def start(self, encoder: Tensor, encoder_offset: Tensor, decoder: Tensor) -> None:
         """Begin training at linear maps: ``(members, n_inputs, n_encoded)`` and so on."""

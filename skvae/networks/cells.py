@@ -1,0 +1,101 @@
+"""Recurrent layers, each of them for all members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._component import Component, Shapes
+from ..noise import Noise
+
+
+class Cell(NamedTuple):
+    """What a kind of recurrent layer consists of.
+
+    Parameters
+    ----------
+    run : callable
+        Torch's own loop over the steps.
+    n_gates : int
+        How many sums each unit has.
+    n_states : int
+        How many numbers each unit keeps from step to step.
+    """
+
+    run: Callable
+    n_gates: int
+    n_states: int
+
+
+CELLS = {"gru": Cell(torch.gru, 3, 1), "lstm": Cell(torch.lstm, 4, 2)}
+
+
+class Recurrence(Component):
+    """A layer of units that go through the steps of a sequence.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Numbers per step.
+    n_units : int
+        Units of the layer.
+    cell : str
+        Key of ``CELLS``.
+    """
+
+    def __init__(self, n_inputs, n_units, cell):
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.n_units = n_units
+        self.cell = cell
+
+    @property
+    def n_states(self) -> int:
+        """How many numbers a sequence has in memory."""
+        return CELLS[self.cell].n_states * self.n_units
+
+    def build(self, shapes: Shapes, noise: Noise) -> Recurrence:
+        """Draw the weights; biases start at 0."""
+        n_sums = CELLS[self.cell].n_gates * self.n_units
+        self.weight_in = self._uniform(noise, n_sums, self.n_inputs)
+        self.weight_state = self.weight(noise, lambda g: self._orthogonal(g, noise.device))
+        self.bias_in = self.weight(noise, lambda g: torch.zeros(n_sums, device=noise.device))
+        self.bias_state = self.weight(noise, lambda g: torch.zeros(n_sums, device=noise.device))
+        return self
+
+    def forward(self, steps: Tensor, first: Tensor | None = None) -> Tensor:
+        """Outputs ``(members, rows, steps, n_units)`` of ``(members, rows, steps, n_inputs)``.
+
+        ``first (members, rows, n_states)`` is what is in memory before the first step; 0 where
+        it is not given.
+        """
+        if first is None:
+            first = steps.new_zeros(*steps.shape[:2], self.n_states)
+        members = enumerate(zip(steps, first))
+        return torch.stack([self._member(m, x, memory) for m, (x, memory) in members])
+
+    def _member(self, m: int, steps: Tensor, first: Tensor) -> Tensor:
+        run, _, n_states = CELLS[self.cell]
+        weights = self.weight_in[m], self.weight_state[m], self.bias_in[m], self.bias_state[m]
+        memory = [part.contiguous()[None] for part in first.chunk(n_states, -1)]
+        start = memory[0] if n_states == 1 else memory
+        # With biases, one layer, no dropout, in training or not, in one direction, rows first.
+        return run(steps, start, weights, True, 1, 0.0, False, False, True)[0]
+
+    def _orthogonal(self, generator: torch.Generator, device) -> Tensor:
+        # Rotations keep what is in memory, over any number of steps.
+        shape = CELLS[self.cell].n_gates, self.n_units, self.n_units
+        drawn = torch.randn(shape, generator=generator, device=device)
+        return torch.cat([torch.linalg.qr(gate)[0] for gate in drawn])
+
+    def _uniform(self, noise: Noise, n_sums: int, n_in: int):
+        bound = self.n_units**-0.5
+
+        def init(generator: torch.Generator) -> Tensor:
+            drawn = torch.rand(n_sums, n_in, generator=generator, device=noise.device)
+            return (2 * drawn - 1) * bound
+
+        return self.weight(noise, init)
