@@ -58,7 +58,7 @@ def arithmetic(n_threads: int | None, precision: str | None = None) -> Iterator[
 
 @contextmanager
 def matrix_products(precision: str | None) -> Iterator[None]:
-    """Compute matrix products of CUDA devices in this precision.
+    """Compute products, convolutions and recurrent layers of CUDA devices in this precision.
 
     Those of other devices are not touched, and sums and results stay float32.
 
@@ -70,7 +70,8 @@ def matrix_products(precision: str | None) -> Iterator[None]:
     if precision is None:
         yield
         return
-    with _shared(os.getpid(), _product_setting, _set_product_setting).at(PRECISIONS[precision]):
+    asked = [PRECISIONS[precision]] * len(_product_places())
+    with _shared(os.getpid(), _product_settings, _set_product_settings).at(asked):
         yield
 
 
@@ -106,16 +107,32 @@ def _shared(process: int, read: Callable[[], Any], write: Callable[[Any], None])
 # -- precision ----------------------------------------------------------------------------
 
 
-def _product_setting() -> str:
-    settings: Any = torch.backends.cuda.matmul
+def _product_places() -> list:
+    """Where torch keeps the precision of matrix products, convolutions and recurrent layers."""
+    cudnn: Any = torch.backends.cudnn
+    parts = [getattr(cudnn, name, None) for name in ("conv", "rnn")]
+    # Before torch 2.9 both have one.
+    known = all(hasattr(part, "fp32_precision") for part in parts)
+    return [torch.backends.cuda.matmul, *(parts if known else [cudnn])]
+
+
+def _product_settings() -> list[str]:
+    return [_precision_of(place) for place in _product_places()]
+
+
+def _set_product_settings(values: list[str]) -> None:
+    for place, value in zip(_product_places(), values):
+        _set_precision_of(place, value)
+
+
+def _precision_of(settings: Any) -> str:
     if hasattr(settings, "fp32_precision"):
         return settings.fp32_precision
     # Before torch 2.9 there is only the other name; from then on the two do not mix.
     return "tf32" if settings.allow_tf32 else "ieee"
 
 
-def _set_product_setting(value: str) -> None:
-    settings: Any = torch.backends.cuda.matmul
+def _set_precision_of(settings: Any, value: str) -> None:
     if hasattr(settings, "fp32_precision"):
         settings.fp32_precision = value
     else:

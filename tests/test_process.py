@@ -272,6 +272,15 @@ def test_precision_of_products_is_set_and_put_back(precision, name):
             torch.backends.cuda.matmul.fp32_precision = "none"
 
 
+@pytest.mark.parametrize("name", ["conv", "rnn"])
+def test_precision_holds_for_convolutions_and_recurrent_layers(name):
+    settings = getattr(torch.backends.cudnn, name)
+    before = settings.fp32_precision
+    with arithmetic(None, "float32"):
+        assert settings.fp32_precision == "ieee"
+    assert settings.fp32_precision == before
+
+
 def test_precision_of_threads_that_overlap():
     before = products()
     seen = overlap([matrix_products("tf32"), matrix_products("float32")], products)
