@@ -52,7 +52,7 @@ signed ranks; least and largest mean where one table is left out; and the same m
 average precision.
 """,
     "fewer": """
-On the tables and seeds that it has, a method that takes long, beside others on the same:
+Not measured everywhere, and here beside the others on the tables and seeds that it has:
 """,
 }
 

@@ -379,6 +379,14 @@ VARIANTS = [
         "LeCun et al. 1998; Kingma and Welling 2014",
         NETS,
     ),
+    Variant(
+        "recurrent VAE",
+        r"f, g\ \text{recurrent over the steps of a row}",
+        "network=Recurrent(sequence_shape=(3, 2), n_units=8)",
+        ("network__cell", ["gru", "lstm"]),
+        "Cho et al. 2014; Bowman et al. 2016",
+        NETS,
+    ),
 ]
 
 
