@@ -5,24 +5,25 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import OutlierMixin, _fit_context, clone
+from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils._param_validation import (
     Interval,
     RealNotInt,
     StrOptions,
-    validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseVAE
 from ._explanation import ExplanationMixin
 from ._promises import PromisesMixin
+from ._scoring import ScoringMixin
 from ._sklearn_compat import with_callbacks
 from ._trimming import TrimmingMixin
 from .scores import SCORES, Score
 
 
-class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, OutlierMixin, BaseVAE):
+class VAEOutlierDetector(  # type: ignore[misc]
+    ScoringMixin, PromisesMixin, TrimmingMixin, ExplanationMixin, OutlierMixin, BaseVAE
+):
     """Outliers of tables, by variational autoencoders and the rows nearby.
 
     A row is an outlier when its score, in nats, is below ``offset_``.
@@ -344,32 +345,6 @@ class VAEOutlierDetector(PromisesMixin, TrimmingMixin, ExplanationMixin, Outlier
         scores = self.score_.fit_rows(self, X, held_out)
         self._fit_explanation(X, held_out)
         self._set_threshold(X, sample_weight, held_out, scores)
-
-    def _resolve_score(self) -> Score:
-        value = self.score_function
-        if isinstance(value, str) and value == "auto" and self._sparse_kind() is not None:
-            value = "likelihood"
-        score = SCORES[value]() if isinstance(value, str) else clone(value)
-        validate_parameter_constraints(
-            score._parameter_constraints, score.get_params(deep=False), type(score).__name__
-        )
-        return score
-
-    def score_samples(self, X):  # type: ignore[override]
-        """How normal each row is, by ``score_function``.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Rows; missing cells are passed over.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,)
-            Nats; higher is more normal.  A row's score depends on that row alone.
-        """
-        check_is_fitted(self)
-        return self.score_.rows(self, X)
 
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.base import clone
 from sklearn.model_selection import KFold, ShuffleSplit
-from sklearn.utils import _safe_indexing, check_random_state, indexable
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _make_indexable, _num_samples, check_is_fitted
 
 from ._contamination import ContaminationMixin
 from .conformal import conformal_p_values
@@ -30,7 +30,7 @@ class PromisesMixin(ContaminationMixin):
 
     def _keep_aside(self, X, sample_weight):
         """Rows to train on, their weights, and the rows that training must not see."""
-        (X,) = indexable(X)
+        X = _make_indexable(X)
         if sample_weight is not None:
             # Rows of weight 0 are no rows, for whatever looks at them.
             X, sample_weight, _ = self._check_weights(X, sample_weight)

@@ -298,7 +298,7 @@ WEIGHTS = {
     "too short": (ONES[:5], ValueError, r"sample_weight.shape == \(5,\), expected \(60,\)"),
     "2-D": (np.ones((60, 2)), ValueError, "Sample weights must be 1D array or scalar"),
     "strings": (["a"] * 60, ValueError, FLOAT),
-    "one row left": (np.eye(60)[0], ValueError, NOTHING),
+    "one row left": (np.eye(60)[0], ValueError, NOTHING + "|minimum of 2 is required"),
     "two rows left": (np.eye(60)[0] + np.eye(60)[1], None, None),
     "1e-300": (1e-300 * ONES, None, None), "1e300": (1e300 * ONES, None, None),
     "from 1e-300 to 1e300": (np.logspace(-300, 300, 60), None, None),

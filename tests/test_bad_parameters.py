@@ -135,7 +135,7 @@ def test_before_fit(cls):
         "score", "predict", "decision_function", "sample", "get_feature_names_out",
     ):  # fmt: skip
         arguments = () if name in ("sample", "get_feature_names_out") else (GOOD,)
-        if hasattr(cls, name):
+        if hasattr(cls(), name):
             with pytest.raises(NotFittedError, match=f"{cls.__name__} instance is not fitted"):
                 getattr(cls(), name)(*arguments)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from skvae import VAEOutlierDetector, VAETransformer
 from skvae.exceptions import DivergedError
@@ -116,12 +117,22 @@ METHODS = {
     "score_samples": lambda e, X: e.score_samples(X),
     "decision_function": lambda e, X: e.decision_function(X),
     "predict": lambda e, X: e.predict(X),
+    "explain": lambda e, X: e.explain(X),
+    "repair": lambda e, X: e.repair(X),
+    "p_values": lambda e, X: e.p_values(X, reference=X),
+    "select": lambda e, X: e.select(X, fdr=0.5, reference=X),
+    "outlier_probability": lambda e, X: e.outlier_probability(X),
+    "score_drift": lambda e, X: e.score_drift(X),
+    "categories": lambda e, X: clone(e).set_params(posterior="joint").fit(X).categories(X),
+    "forecast": lambda e, X: e.forecast(X),
+    "predict_proba": lambda e, X: e.predict_proba(X),
+    "optimize": lambda e, X: e.optimize(X, 0.0),
 }
 CALLS = [
     (cls, name)
     for cls in (VAETransformer, VAEOutlierDetector)
     for name in METHODS
-    if hasattr(cls, name)
+    if hasattr(cls(), name)
 ]
 
 

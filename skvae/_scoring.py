@@ -1,0 +1,73 @@
+"""Scores of a detector by the function that it is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
+
+from .scores import SCORES, Score
+
+
+class ScoringMixin:
+    """Scores of rows, and of a model, for detectors with a ``score_function``."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def _resolve_score(self) -> Score:
+        value = self.score_function
+        if isinstance(value, str) and value == "auto" and self._sparse_kind() is not None:
+            value = "likelihood"
+        score = SCORES[value]() if isinstance(value, str) else clone(value)
+        validate_parameter_constraints(
+            score._parameter_constraints, score.get_params(deep=False), type(score).__name__
+        )
+        return score
+
+    def score_samples(self, X):
+        """How normal each row is, by ``score_function``.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows; missing cells are passed over.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Nats; higher is more normal.  A row's score depends on that row alone.
+        """
+        check_is_fitted(self)
+        return self.score_.rows(self, X)
+
+    def score(self, X, y=None):
+        """Mean log-likelihood of rows, for model selection, whatever the score function.
+
+        What ``score_samples`` gives may be a comparison with the training rows, by which models
+        of other parameters or rows cannot be told apart.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            Nats per row; higher is better.
+
+        Raises
+        ------
+        ValueError
+            If the posterior has no density.
+        """
+        check_is_fitted(self)
+        self._check_has_scores()
+        return float(np.mean(self._score(X, self.n_draws)))
