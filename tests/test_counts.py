@@ -302,3 +302,12 @@ def test_models_of_single_cells_refuse_sizes():
     ):
         VAEImputer(likelihood=NegativeBinomial(row_sizes=True), max_iter=1).fit(X)
     assert np.isfinite(small(cls=VAEOutlierDetector, max_iter=3).fit(X).score_samples(X)).all()
+
+
+def test_codes_of_counts_without_noise_leave_their_start():
+    """No linear model stands behind counts: encoder and decoder would both start at 0."""
+    rng = np.random.default_rng(0)
+    X = rng.poisson(np.exp(rng.normal(size=(200, 2)) @ rng.normal(size=(2, 12)) / 2)).astype(float)
+    params = {"likelihood": "poisson", "max_iter": 5, "random_state": 0}
+    codes = VAETransformer(8, posterior="deterministic", **params).fit_transform(X)
+    assert (codes.std(0) > 0).all()

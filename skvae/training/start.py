@@ -51,7 +51,9 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     stacked = [torch.stack(parts) for parts in zip(*starts)]
     loadings, matrix, offset, log_scale, means, scale, shared = stacked
     linear = vae.posterior.start(matrix, offset, log_scale)
-    linear_path = linear is not None and vae.network.has_linear_path
+    # Without noise, an encoder and a decoder that are both 0 would never leave it.
+    leads = vae.posterior.has_density or bool(loadings.any())
+    linear_path = linear is not None and vae.network.has_linear_path and leads
     if linear_path and starts_at_clusters(vae):
         found = model_of_clusters(vae, rows, train_index, FLOOR)
         *linear, loadings, scale, shared = found
