@@ -412,25 +412,25 @@ def page() -> str:
         "they can be combined and searched over: ``VAETransformer(SPELLING)``. The formula says",
         "what differs from the plain bound. Every spelling is fitted, searched over and saved by",
         "``tests/test_variants.py``; what it does that others do not is tested, beside a control",
-        "that must fail, in the file in the last column.",
+        "that must fail, in the file named below it.",
         "",
         ".. list-table::",
         "   :header-rows: 1",
-        "   :widths: 16 26 30 18 10",
+        "   :widths: 30 32 38",
         "",
-        "   * - name",
+        "   * - name and paper",
         "     - formula",
-        "     - spelling",
-        "     - paper",
-        "     - tests",
+        "     - spelling, and where it is tested",
     ]
     for variant in VARIANTS:
         lines += [
-            f"   * - {variant.name}",
+            f"   * - **{variant.name}**",
+            "",
+            f"       {variant.paper}",
             f"     - :math:`{variant.formula}`",
             f"     - ``{variant.spelling}``",
-            f"     - {variant.paper}",
-            f"     - ``{variant.tests}``",
+            "",
+            f"       {variant.tests}",
         ]
     return "\n".join(lines) + "\n"
 
