@@ -83,7 +83,11 @@ class ConditionalScore(Score):
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Sum over the cells of each row."""
-        return self.cells(model, X).sum(1)
+        n_rows, parts = model._parts(X)
+        found = np.empty(n_rows)
+        for rows, encoded in parts:
+            found[rows] = self._cells(model, encoded).sum(1)
+        return found
 
     def cells(self, model: Any, X) -> np.ndarray:
         """Log-probability of each cell given the other observed cells of its row.
@@ -103,7 +107,9 @@ class ConditionalScore(Score):
         n_rows, parts = model._parts(X)
         found = np.zeros((n_rows, model.n_features_in_))
         for rows, encoded in parts:
-            with model._arithmetic():
-                cells = self.cells_.log_prob(encoded, model._device())
-            found[rows, model.codec_.modelled_index_] = cells
+            found[rows, model.codec_.modelled_index_] = self._cells(model, encoded)
         return found
+
+    def _cells(self, model: Any, encoded) -> np.ndarray:
+        with model._arithmetic():
+            return self.cells_.log_prob(encoded, model._device())
