@@ -123,9 +123,9 @@ keep(figure, "digits_sampled.png")
 # %%
 # Outliers
 # --------
-# ``VAEOutlierDetector`` learns what benign tumours look like; a row is suspect when its
-# log-likelihood is low.  The second line of the table has eight malignant rows among those that
-# train, unmarked, as they would be in practice.
+# ``VAEOutlierDetector`` learns what benign tumours look like; a row is suspect when few of these
+# are as odd.  The second line of the table has eight malignant rows among those that train,
+# unmarked, as they would be in practice: ``novelty=False`` says that there may be some.
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import IsolationForest
@@ -147,11 +147,12 @@ print(
 print("  AUROC: how often a malignant row looks odder than a benign one.")
 print(f"    {'trained on':<24}  {'VAE':>5}  isolation forest")
 detectors = []
-for label, rows in (
-    ("benign rows only", benign),
-    ("and 8 malignant ones", np.vstack([benign, slipped_in])),
+for label, rows, novelty in (
+    ("benign rows only", benign, True),
+    ("and 8 malignant ones", np.vstack([benign, slipped_in]), False),
 ):
-    detectors.append(VAEOutlierDetector(contamination=0.05, random_state=0).fit(rows))
+    detector = VAEOutlierDetector(novelty=novelty, contamination=0.05, random_state=0)
+    detectors.append(detector.fit(rows))
     forest = IsolationForest(random_state=0).fit(rows)
     ours, theirs = (
         roc_auc_score(is_malignant, -d.score_samples(X_judged)) for d in (detectors[-1], forest)
@@ -180,10 +181,10 @@ ax.annotate(
     "\N{LEFTWARDS ARROW} flagged ", (detector.offset_, 0.92), color="0.3", ha="right",
     xycoords=("data", "axes fraction"),
 )  # fmt: skip
-ax.set_xlabel("log p(x) (nats); the first bar holds all that lies lower")
+ax.set_xlabel("Minus surprise (nats); the first bar holds all that lies lower")
 ax.set_ylabel("Rows")
 ax.set_title(
-    f"Malignant rows are less likely: AUROC {roc_auc_score(is_malignant, -scores):.3f}",
+    f"Malignant rows are odder: AUROC {roc_auc_score(is_malignant, -scores):.3f}",
     loc="left", fontsize="medium",
 )  # fmt: skip
 ax.spines[["top", "right"]].set_visible(False)
