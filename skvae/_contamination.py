@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .score_mixture import ScoreMixture, quantile
 from .transferred_mixture import TransferredMixture
@@ -18,11 +18,8 @@ class ContaminationMixin:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _set_threshold(self, X, sample_weight, held_out: np.ndarray, scores: np.ndarray) -> None:
+    def _set_threshold(self, X, weights, held_out: np.ndarray, scores: np.ndarray) -> None:
         """Set it by ``contamination`` and the scores of the training rows."""
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, scores, dtype=np.float64)
         self.held_out_scores_ = scores[held_out]
         given = None if self.contamination == "auto" else float(self.contamination)
         shaped = self.score_.shaped(self, X)

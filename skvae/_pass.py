@@ -89,6 +89,10 @@ class Pass:
     def _log_weight(self) -> Tensor:
         return self.log_likelihood + self.posterior.log_odds(self.prior, self.z)
 
+    def bound(self) -> Tensor:
+        """The bound on log p(x) at weight 1, per row: ``(members, rows)``."""
+        return self.log_likelihood.mean(1) - self.kl.sum(-1).mean(1)
+
     @cached_property
     def mean_log_likelihood(self) -> Tensor:
         """Mean of log p(x|z) over draws and weighted rows, ``(members,)``."""

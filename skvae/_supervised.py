@@ -54,7 +54,8 @@ class SupervisedMixin:
         if _knows_classes(self):
             return self.classes_[self.predict_proba(X).argmax(1)]
         check_is_fitted(self)
-        vae, head = self._coder(), self._coder().supervision
+        vae = self._coder()
+        head = vae.supervision
 
         def properties(inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             codes = vae.infer(inputs).mean
@@ -122,16 +123,13 @@ class SupervisedMixin:
         loc, _ = self._infer(X)
         vae, device = self._coder(), self._device()
         wanted = torch.as_tensor(self._wanted(target, len(loc)), device=device)[None, None]
-        given = None
-        if vae.n_conditions:
-            given = vae.conditions(
-                torch.as_tensor(self._encode(X).inputs, device=device)[None, None]
-            )
+        under, given = self._given(self._conditions_of(X), "optimize", len(loc)), None
+        if under is not None:
+            given = torch.as_tensor(under.inputs, device=device)[None, None]
         codes = torch.as_tensor(loc, device=device)[None, None]
         with self._arithmetic():
             scale = torch.as_tensor(self._residual_scale, dtype=codes.dtype, device=device)
             found = _ascent(vae, codes, wanted, scale, given, int(max_iter), learning_rate)
-        under = self._given(self._conditions_of(X), "optimize", len(loc))
         return self._decode(found[0, 0].cpu().numpy(), under)
 
     def _wanted(self, target, n_rows: int) -> np.ndarray:

@@ -24,7 +24,6 @@ class TrimmingMixin:
             return held_out
         self._check_has_scores()
         scores = self._score(X, self.n_draws)
-        weights = np.ones(len(scores)) if sample_weight is None else np.array(sample_weight, float)
-        counted = weights > 0
-        weights[scores < np.quantile(scores[counted], self.trim)] = 0.0
+        weights = np.ones(len(scores)) if sample_weight is None else sample_weight.copy()
+        weights[scores < np.quantile(scores, self.trim)] = 0.0
         return fit_rows(X, weights, resume=False)

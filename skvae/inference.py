@@ -116,7 +116,7 @@ def categories(vae: VAE, inputs: np.ndarray, device) -> np.ndarray:
     """Numbers of the discrete latents of the first member, ``(rows, categories)``."""
 
     def numbers(x: Tensor) -> tuple[Tensor, ...]:
-        return (vae.posterior.categories(vae.encoded(x))[0],)
+        return (vae.categories(x)[0],)
 
     (found,) = in_chunks(numbers, [inputs], device, chunk_rows(width=inputs.shape[1]))
     return found
@@ -180,12 +180,8 @@ def log_marginal(
 
 def bound(vae: VAE, n_draws: int, device) -> Callable[..., np.ndarray]:
     """The evidence lower bound, likewise, by fixed draws and the closed form of the KL term."""
-
-    def of_pass(step: Pass) -> Tensor:
-        return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
-
     return partial(
-        _by_pass, of_pass, vae, FixedDraws(n_draws, vae.n_latents, device), n_draws, device
+        _by_pass, Pass.bound, vae, FixedDraws(n_draws, vae.n_latents, device), n_draws, device
     )
 
 

@@ -77,6 +77,10 @@ class SemiSupervisedVAE(VAE):
         """Posterior of the codes, given the class or the likeliest one."""
         return super().infer(self.labelled(inputs), network, codes)
 
+    def categories(self, inputs: Tensor) -> Tensor:
+        """Numbers of the discrete latents, given the class or the likeliest one."""
+        return super().categories(self.labelled(inputs))
+
     def conditions(self, inputs: Tensor) -> Tensor | None:
         """Conditions of the rows, the class or the likeliest one among them."""
         return super().conditions(self.labelled(inputs))
@@ -131,9 +135,8 @@ class SemiSupervisedVAE(VAE):
         return log_p + torch.where(is_known, factor * agreement, -agreement)
 
     def _weights(self, by_class: Tensor, posterior, prior, z: Tensor) -> Tensor:
-        log_p, log_q = prior.log_prob(z), posterior.log_prob(z).sum(-1)
-        log_p = log_p.sum(-1) if log_p.ndim > log_q.ndim else log_p
-        weight = by_class + (log_p - log_q).unflatten(-1, (self.n_classes, -1))
+        odds = posterior.log_odds(prior, z).unflatten(-1, (self.n_classes, -1))
+        weight = by_class + odds
         return (weight + self.supervision.log_prior[:, None, :, None]).flatten(1, 2)
 
     def _under_every_class(self, inputs: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ class VAE(Component):
         return self.given(inputs)
 
     def given(self, inputs: Tensor) -> Tensor | None:
-        """Those of ``inputs`` that are conditions."""
+        """Those of ``inputs`` that are conditions, all of which must be there."""
         if not self.n_conditions:
             return None
         return inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
@@ -175,9 +175,13 @@ class VAE(Component):
         parameters = (network or self.network).encode(inputs)
         if self.training or not self.n_conditions:
             return parameters
-        expected = self.conditions(inputs) @ self.code_slopes
+        expected = self.given(inputs) @ self.code_slopes
         n = self.n_latents
         return torch.cat([parameters[..., :n] - expected, parameters[..., n:]], -1)
+
+    def categories(self, inputs: Tensor) -> Tensor:
+        """Numbers of the discrete latents ``(members, rows, categories)``."""
+        return self.posterior.categories(self.encoded(inputs))
 
     def decoded(self, z: Tensor, conditions: Tensor | None = None, network=None) -> Tensor:
         """Parameters of the cells, under the usual conditions where none are given."""

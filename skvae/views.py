@@ -106,7 +106,7 @@ class TimeLagged(View):
     Parameters
     ----------
     lag : int, default=1
-        Rows in between; 0 explains each row itself.
+        How many rows later the explained one is; 0 explains each row itself.
     starts : sequence of int, default=()
         Rows at which another trajectory begins; no pair goes across.
 

@@ -116,6 +116,15 @@ def test_a_far_group_is_no_reference():
     assert kept[400:].max() < np.median(kept[:400])
 
 
+def test_a_row_beside_a_dense_group_is_far_for_its_place():
+    rng = np.random.default_rng(0)
+    X = np.r_[0.01 * rng.normal(size=(200, 2)), 10 + rng.normal(size=(200, 2))]
+    near = Neighborhood(Space(), (5,), relative=True).fit(described(X))
+    distance, relative = near(described(np.r_[X, [[0.1, 0.1]]]))
+    assert relative[-1] > relative[:-1].max()
+    assert distance[-1] < distance[200:-1].max()
+
+
 # ------------------------------------------------------------------------------------ spaces
 
 
@@ -186,6 +195,7 @@ def test_nats_say_how_many_training_rows_are_as_odd(models, name):
 
 def test_the_model_alone_keeps_no_rows(models):
     assert models["model"].score_.reference_ is None
+    assert models["model"].score_.keys_ is None
     assert models["auto"].score_.reference_ is not None
 
 

@@ -152,7 +152,7 @@ def test_a_linear_start_is_linear():
 def test_what_holds_codes_is_all_that_they_depend_on():
     network = connected(Convolutional((3, 3), (4,), (5,), linear_skip=True), image_shapes(9))
     x = numbers(2, 1, 3, 9)
-    before = network.encode(x)[..., :2].detach()
+    before = network.encode(x).detach()
     held = {id(p): columns for p, columns in network.locating(2)}
     with torch.no_grad():
         for parameter in network.parameters():
@@ -161,8 +161,8 @@ def test_what_holds_codes_is_all_that_they_depend_on():
                 added[..., held[id(parameter)]] = 0.0
             parameter += added
     after = network.encode(x).detach()
-    assert torch.equal(after[..., :2], before)
-    assert not torch.equal(after[..., 2:], network.encode(x + 1.0).detach()[..., 2:])
+    assert torch.equal(after[..., :2], before[..., :2])
+    assert not torch.equal(after[..., 2:], before[..., 2:])
 
 
 def test_kernels_count_as_matrices_in_penalties_of_the_decoder():

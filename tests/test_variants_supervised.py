@@ -374,3 +374,16 @@ def test_later_rows_have_no_scores():
     with pytest.raises(ValueError, match="explains other rows"):
         VAETransformer("auto", view=TimeLagged(1)).fit(X)
     assert np.isfinite(vae.recalibrate(X).reconstruct(X)).all()
+
+
+def test_categories_are_those_that_codes_tell():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4)) + 3.0 * rng.integers(0, 2, 120)[:, None]
+    y = np.where(np.arange(120) < 40, (X[:, 0] > 1.5).astype(int), -1)
+    vae = VAETransformer(
+        2, posterior="joint", supervision="classes", max_iter=5, random_state=0
+    ).fit(X, y)
+    inputs = torch.as_tensor(vae.codec_.encode(X).inputs)[None, None]
+    with torch.no_grad():
+        told = vae.vae_.eval().infer(inputs).mean[0, 0, :, -10:].argmax(-1)
+    assert_array_equal(vae.categories(X)[:, 0], told)

@@ -39,7 +39,7 @@ class BoundTerms(Evidence):
 
     def total(self, step: Pass) -> Tensor:
         """Score of each row, ``(members, rows)``."""
-        return step.log_likelihood.mean(1) - step.kl.sum(-1).mean(1)
+        return step.bound()
 
     def prepare(self, encoded) -> Cells:
         """Cells as they are encoded."""

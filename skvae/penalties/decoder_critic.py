@@ -109,11 +109,13 @@ class DecoderCritic(CriticPenalty):
 
     def _decoded(self, step: Pass, noise: Noise) -> tuple[Tensor, Tensor]:
         """Rows decoded from their own codes and from the prior; only the decoder is reached."""
-        codes = drawn_by_weight(step.z[:, 0].detach(), step.weights, noise)
-        drawn = prior_draws(step, noise, codes.shape[1])
+        codes = step.z[:, :1].detach()
+        drawn = prior_draws(step, noise, codes.shape[2])[:, None]
         conditions = step.model.conditions(step.batch.inputs)
+        # Under the conditions and gaps of each row; only then are rows drawn by weight.
         own, free = (
-            expected_cells(self.blocks, step.model.decode(z[:, None], conditions), step.batch)
+            expected_cells(self.blocks, step.model.decode(z, conditions), step.batch)[:, 0]
             for z in (codes, drawn)
         )
-        return own[:, 0], free[:, 0]
+        own, free = (drawn_by_weight(cells, step.weights, noise) for cells in (own, free))
+        return own, free

@@ -165,9 +165,9 @@ class ExplanationDisplay:
         return self
 
     def _draw_row(self, panel, i: int, n_cells: int) -> None:
-        nats = -self.contributions.iloc[i].to_numpy(dtype=float, na_value=0.0)
-        order = np.argsort(-np.nan_to_num(nats), kind="stable")[:n_cells]
-        nats = np.nan_to_num(nats[order])
+        nats = np.nan_to_num(-self.contributions.iloc[i].to_numpy(dtype=float, na_value=0.0))
+        order = np.argsort(-nats, kind="stable")[:n_cells]
+        nats = nats[order]
         columns = [self.contributions.columns[j] for j in order]
         colors = [VERMILION if value >= NOTABLE else QUIET for value in nats]
         places = np.arange(len(order))

@@ -33,10 +33,3 @@ class Epanechnikov(DiagonalNormal):
         """The densities as the encoder gives them."""
         loc, raw = parameters.chunk(2, -1)
         return distributions.Epanechnikov(loc, LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND))
-
-    def forward(self, parameters: Tensor) -> distributions.Distribution:
-        """Turn encoder outputs into Epanechnikov densities, or normals that propose codes."""
-        encoded = self.as_trained(parameters)
-        if self.training:
-            return encoded
-        return distributions.Normal(encoded.loc, encoded.log_scale + self.log_factor)

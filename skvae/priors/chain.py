@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from numbers import Real
 
-import torch
 from sklearn.utils._param_validation import Interval
 
 from .. import distributions
-from .._component import Shapes
 from ..distributions.chain import NormalChain, committed_rate
-from ..noise import Noise
-from ._base import Prior
+from .normal import StandardNormal
 
 
-class AutoregressiveNormal(Prior):
+class AutoregressiveNormal(StandardNormal):
     """Latents that follow one another with a fixed correlation: the prior of the delta-VAE.
 
     Posteriors of independent latents cannot match it: their KL is at least ``committed_rate``
@@ -42,12 +39,6 @@ class AutoregressiveNormal(Prior):
     def __init__(self, correlation=0.5):
         super().__init__()
         self.correlation = correlation
-
-    def build(self, shapes: Shapes, noise: Noise) -> AutoregressiveNormal:
-        """Remember the number of latents."""
-        self.n_latents = shapes.n_components
-        self.register_buffer("zero", torch.zeros(noise.n_members, 1, 1, 1, device=noise.device))
-        return self
 
     def forward(self, encoded=None) -> distributions.Distribution:
         """Give the chain."""

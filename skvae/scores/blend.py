@@ -21,7 +21,8 @@ MOST_REFERENCE_ROWS = 20_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
-# Outliers of a table may lie together: this share of its rows is no company to be in.
+# Outliers of a table may lie together: this share of its rows, up to so many, is no
+# company to be in.
 CROWD_SHARE, MOST_CROWD = 0.1, 500
 
 
@@ -40,11 +41,11 @@ class BlendedScore(Score):
     - for rows of the training table, how rare the cells are in their columns, each by itself.
 
     Rows of the training table are judged as members of a table that may hold outliers: by 20
-    neighbours and by a tenth of the table, since outliers may lie together, and without a
-    reference that is far from all others.  New rows are judged as novelties beside rows that
-    are normal: by 5 and by 20 neighbours, and by their density relative to that of these.
-    ``novelty`` of the detector makes all rows judged one way.  A training row is never its own
-    neighbour.  At most 20,000 rows are kept.
+    neighbours and by a tenth of the table (500 rows at most), since outliers may lie together,
+    and without a reference that is far from all others.  New rows are judged as novelties beside
+    rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
+    these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
+    its own neighbour.  At most 20,000 rows are kept.
 
     Attributes
     ----------
@@ -132,6 +133,9 @@ class BlendedScore(Score):
         rows = describe(model, reference)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
         near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
+        if not any(near.values()) and len(set(counted.values())) == 1:
+            # Members and novelties are judged alike.
+            ways = ways[:1]
         # In the order of False and True, where there are two.
         self.ways_ = [_Way(near[way], counted[way]) for way in ways]
         # Training rows are judged in the first way, as members where there are two.
@@ -151,7 +155,7 @@ class BlendedScore(Score):
 
     def shaped(self, model: Any, X):
         """The log-likelihood: surprises are those of ranks, whatever the table holds."""
-        return model._score(X, model.n_draws) if model.vae_.posterior.has_density else None
+        return model._score(X, model.n_draws) if model.vae_.posterior.has_bound else None
 
     def evidence(self, model: Any):
         """The conditional model, where the cells count."""
@@ -227,9 +231,8 @@ class _Way:
 
     def fit(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
         """Learn from the reference; give its surprise."""
-        for part in self.neighborhoods:
-            part.fit(rows)
-        statistics = self._statistics(rows, others)
+        near = [statistic for part in self.neighborhoods for statistic in part.fit_rows(rows)]
+        statistics = self._with(near, others)
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
         mean = self._mean(statistics)
         self.surprise = Surprise().fit(mean)
@@ -240,6 +243,9 @@ class _Way:
 
     def _statistics(self, rows: Described, others: dict[str, np.ndarray]) -> list[np.ndarray]:
         near = [statistic for part in self.neighborhoods for statistic in part(rows)]
+        return self._with(near, others)
+
+    def _with(self, near: list[np.ndarray], others: dict[str, np.ndarray]) -> list[np.ndarray]:
         return near + [others[name] for name in self.counted]
 
     def _mean(self, statistics: list[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from ..cellwise.cells import CellModel
-from ..cellwise.evidence import Evidence, joined
+from ..cellwise.evidence import Evidence
 from ._base import Score
 
 
@@ -70,7 +70,7 @@ class ConditionalScore(Score):
             The fitted score.
         """
         rng = check_random_state(model.random_state)
-        encoded = joined([part for _, part in model._parts(X)[1]])
+        encoded = model._joined(X)
         with model._arithmetic():
             self.cells_ = CellModel.fit(
                 model.codec_, encoded, held_out, self.trim, model.max_iter, rng, model._device()

@@ -48,24 +48,33 @@ class Neighborhood:
 
     def fit(self, reference: Described) -> Neighborhood:
         """Learn the space, and which rows are the reference."""
-        points = self.space.fit(reference)(reference)
-        self.index_ = _ordinary(points) if self.trimmed else None
-        self.open(reference)
-        if self.relative:
-            distances, _ = self.neighbors_(self.neighbors_.rows_)
-            self.own_ = _log(distances[:, :RELATIVE_NEIGHBORS].mean(1))
+        self.fit_rows(reference)
         return self
 
-    def open(self, reference: Described) -> Neighborhood:
+    def fit_rows(self, reference: Described) -> list[np.ndarray]:
+        """Fit, and give the statistics of the reference."""
+        points = self.space.fit(reference)(reference)
+        self.index_ = _ordinary(points) if self.trimmed else None
+        self._search(points)
+        distances, places = self.neighbors_(points)
+        if self.relative:
+            own = distances if self.index_ is None else distances[self.index_]
+            self.own_ = _log(own[:, :RELATIVE_NEIGHBORS].mean(1))
+        return self._statistics(distances, places)
+
+    def open(self, reference: Described) -> None:
         """Make the reference ready to be searched."""
-        points = self.space(reference)
+        self._search(self.space(reference))
+
+    def _search(self, points: np.ndarray) -> None:
         n = max(RELATIVE_NEIGHBORS if self.relative else 1, *self.n_neighbors)
         self.neighbors_ = Neighbors(n).fit(points if self.index_ is None else points[self.index_])
-        return self
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
         """Statistics of rows, each higher for odder ones."""
-        distances, places = self.neighbors_(self.space(rows))
+        return self._statistics(*self.neighbors_(self.space(rows)))
+
+    def _statistics(self, distances: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
         statistics = [_log(distances[:, :k].mean(1)) for k in self.n_neighbors]
         if self.relative:
             near, places = distances[:, :RELATIVE_NEIGHBORS], places[:, :RELATIVE_NEIGHBORS]

@@ -18,8 +18,6 @@ class Supervision(Component):
 
     # Whether targets are classes, which the model sums over where they are unknown.
     of_classes = False
-    # Names of the classes where there are some.
-    classes: Any = None
 
     def learn(self, targets: np.ndarray) -> None:
         """Take note of what targets there are, before weights are created."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-RIDGE = 1e-6
+from .conditional_start import slopes_of
 
 
 class LaggedModel(NamedTuple):
@@ -46,9 +46,7 @@ class LaggedModel(NamedTuple):
         w = (w / w.sum())[:, None]
         centre = (w * inputs).sum(0)
         early, late = inputs - centre, values - (w * values).sum(0)
-        gram = early.T @ (w * early)
-        gram += RIDGE * max(np.trace(gram) / len(gram), 1e-12) * np.eye(len(gram))
-        map_ = np.linalg.solve(gram, early.T @ (w * late))
+        map_ = slopes_of(inputs, values, None, weights)
         told = early @ map_
         spread, axes = np.linalg.eigh(told.T @ (w * told))
         n_found = min(n_components, len(spread))

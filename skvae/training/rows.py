@@ -59,7 +59,7 @@ class Rows:
         return cls(inputs, values, mask, weights, unit, encoded.log_jacobian)
 
     def lagged(self, seen: np.ndarray, explained: np.ndarray) -> Rows:
-        """The inputs of some rows beside the values of others; a pair has their mean weight."""
+        """The inputs of some rows beside the values of others, weighed by geometric means."""
         weights, jacobian = self.weights, self.log_jacobian
         if weights is not None:
             weights = (weights[seen] * weights[explained]).sqrt()
