@@ -39,6 +39,7 @@ CORE = {
     "expectation_maximization",
     "expectations",
     "noise",
+    "recurrence",
 }
 ENGINE = {
     "calibration",

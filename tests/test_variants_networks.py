@@ -14,11 +14,11 @@ from sklearn.model_selection import GridSearchCV
 from skvae import VAETransformer
 from skvae._component import Shapes
 from skvae.networks import MLP, Convolutional, Recurrent
-from skvae.networks.cells import CELLS, Recurrence
 from skvae.networks.convolutions import Convolutions, TransposedConvolutions
 from skvae.networks.unfolding import Unfolding
 from skvae.noise import Noise
 from skvae.penalties import DecoderSpectrum
+from skvae.recurrence import CELLS, Recurrence
 
 # Most fits here are too short to teach a code anything.
 pytestmark = [

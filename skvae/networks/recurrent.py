@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from .._component import Component, Shapes
 from ..noise import Noise
+from ..recurrence import CELLS, Recurrence
 from ._base import Network
-from .cells import CELLS, Recurrence
 from .mlp import ACTIVATIONS, Perceptron
 from .unfolding import Unfolding
 

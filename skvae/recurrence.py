@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._component import Component, Shapes
-from ..noise import Noise
+from ._component import Component, Shapes
+from .noise import Noise
 
 
 class Cell(NamedTuple):
