@@ -15,6 +15,7 @@ from .._process import arithmetic
 from ..exceptions import DivergedError
 from ..noise import Noise
 from .closed_form import GaussianStep
+from .feeding import Resident, Streamed
 from .flat import FlatAdam
 from .history import History
 from .rows import PART_NUMBERS, Rows, split
@@ -38,6 +39,7 @@ def train(
     on_epoch: Callable[[dict], bool] = lambda record: False,
     optimizer_state: tuple | None = None,
     isolate: bool = False,
+    stream=None,
 ) -> History:
     """Train every member of ``vae`` in place and leave each at its best weights.
 
@@ -62,6 +64,8 @@ def train(
         That of an earlier history, to go on where it ended.
     isolate : bool, default=False
         Whether a member that diverges stops alone, its error in ``History.errors``.
+    stream : Stream, default=None
+        Where the rows of the epochs come from instead of ``rows``, which are a sample of them.
 
     Returns
     -------
@@ -78,14 +82,16 @@ def train(
     # A loss that is no longer finite is reported by its own error, not by a warning per step.
     process = arithmetic(settings.n_threads, settings.precision)
     with process, np.errstate(all="ignore"):
-        run = _Run(vae, objective, rows, train_index, validation_index, noise, settings)
+        run = _Run(vae, objective, rows, train_index, validation_index, noise, settings, stream)
         run.isolate = isolate
         run.optimizer.load_state(optimizer_state)
         return run.fit(on_epoch)
 
 
 class _Run:
-    def __init__(self, vae, objective, rows, train_index, validation_index, noise, settings):
+    def __init__(
+        self, vae, objective, rows, train_index, validation_index, noise, settings, stream=None
+    ):  # fmt: skip
         self.vae, self.objective, self.rows = vae, objective, rows
         self.train_index, self.noise, self.settings = train_index, noise, settings
         self.isolate = False
@@ -93,11 +99,12 @@ class _Run:
         # The whole stack is put together again at the end, whoever stopped on the way.
         self.whole = self.optimizer
         self.best = self.optimizer.flat.clone()
-        n_members, n = train_index.shape
+        n_members = len(train_index)
         self.members = np.arange(n_members)
         self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
-        n_steps = max(round(n / settings.batch_size), 1)
-        self.batch_sizes = [len(part) for part in np.array_split(np.empty(n), n_steps)]
+        resident = Resident(rows, train_index)
+        self.feed = resident if stream is None else Streamed(stream, n_members)
+        self.batch_sizes = even_sizes(self.feed.n_rows, settings.batch_size)
         self.validation: list[tuple[Tensor, _Replay]] = []
         self.log_unit = rows.mean_log_unit(train_index)
         self.validation_log_unit = self.log_unit
@@ -132,9 +139,8 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         terms = _Terms(self.batch_sizes)
-        n = self.train_index.shape[1]
-        done = 0
-        for batch, size in zip(self._batches(), self.batch_sizes):
+        n, done = self.feed.n_rows, 0
+        for batch, size in zip(self._batches(epoch), self.batch_sizes):
             progress = epoch + done / n
             terms.append(self._step(batch, progress))
             self.optimizer.step(self.settings.rates(progress))
@@ -159,17 +165,18 @@ class _Run:
         self.optimizer.differentiate(minimised.sum())
         return self._terms(step, loss, term)
 
-    def _batches(self) -> Iterator[Batch]:
-        n_members, n = self.train_index.shape
-        order = self.train_index.gather(1, self.noise.permutation(n))
-        per_row = n_members * (self.rows.inputs.shape[1] + self.rows.values.shape[1])
-        at_once = max(GATHERED_NUMBERS // (per_row * self.batch_sizes[0]), 1)
-        start = 0
-        for first in range(0, len(self.batch_sizes), at_once):
-            sizes = self.batch_sizes[first : first + at_once]
-            stop = start + sum(sizes)
-            yield from split(self.rows.take(order[:, start:stop]), sizes)
-            start = stop
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        for rows, index, sizes in self.feed.chunks(epoch, self.batch_sizes):
+            n_members, n = index.shape
+            order = index.gather(1, self.noise.permutation(n))
+            per_row = n_members * (rows.inputs.shape[1] + rows.values.shape[1])
+            at_once = max(GATHERED_NUMBERS // (per_row * sizes[0]), 1)
+            start = 0
+            for first in range(0, len(sizes), at_once):
+                together = list(sizes[first : first + at_once])
+                stop = start + sum(together)
+                yield from split(rows.take(order[:, start:stop]), together)
+                start = stop
 
     @property
     def _judged_rows(self) -> int:
@@ -254,6 +261,7 @@ class _Run:
         self.gaussian = GaussianStep.of(self.vae, self.objective, self.optimizer)
         self.noise = self.noise.select(kept)
         self.train_index, self.rows = self.train_index[index], self.rows.select(index)
+        self.feed = self.feed.select(index)
         self.log_unit = self.log_unit[kept]
         self.validation_log_unit = self.validation_log_unit[kept]
         self.validation = [
@@ -267,6 +275,13 @@ class _Run:
         self.history.optimizer_state = self.optimizer.state()
         self.whole.release()
         self.whole.module.eval()
+
+
+def even_sizes(n_rows: int, batch_size: int) -> list[int]:
+    """Sizes of the batches of an epoch, which differ by one row at most."""
+    n_steps = max(round(n_rows / batch_size), 1)
+    size, more = divmod(n_rows, n_steps)
+    return [size + 1] * more + [size] * (n_steps - more)
 
 
 # What the change from standardised to original units adds to each term.
