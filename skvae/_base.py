@@ -22,6 +22,8 @@ from ._persistence import check_version, stamp_version
 from ._process import PRECISIONS, arithmetic, n_threads_of
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
+from ._sources import by_parts
+from .ladder import LadderVAE
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
 from .missingness import MISSINGNESS, Missingness
 from .networks import ACTIVATIONS, NETWORKS, Network
@@ -236,11 +238,19 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         # Codes that cost less than classes would tell the class, too.
         supervision = parts.get("supervision")
         by_class = supervision is not None and supervision.of_classes
-        if self.objective == "auto" and (shapes.is_discrete or by_class):
+        # What locates the codes of one group says the density of the next: no second part.
+        in_groups = parts["posterior"].n_groups > 1
+        if self.objective == "auto" and (shapes.is_discrete or by_class or in_groups):
             self.objective_ = ELBO()
         if not by_class:
-            self.vae_ = VAE(**parts).build(shapes, noise)
+            kind = LadderVAE if parts["posterior"].is_ladder else VAE
+            self.vae_ = kind(**parts).build(shapes, noise)
             return
+        if parts["posterior"].is_ladder:
+            raise ValueError(
+                f"supervision={supervision!r} sums over classes, and posterior="
+                f"{parts['posterior']!r} gives latents group by group. Use posterior='normal'."
+            )
         if not isinstance(self.objective_, ELBO):
             raise ValueError(
                 f"supervision={supervision!r} weighs bounds by classes, and {self.objective_!r} "
@@ -250,6 +260,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
 
     # -- inference ------------------------------------------------------------------------
 
+    @by_parts
     def score_samples(self, X, n_draws=None):
         """Importance-weighted log p(x) of each row over its observed cells.
 

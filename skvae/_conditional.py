@@ -7,10 +7,12 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import conditioning
+from ._sources import by_parts
 from .noise import Noise
 from .table import Encoded, check_table
 from .table.conditions import Conditions
@@ -114,6 +116,7 @@ class ConditionalMixin:
         rows = conditions.put_into(table)
         return (rows, size) if return_effective_size else rows
 
+    @by_parts
     def impute(self, X, n_imputations=None, *, method="miwae", n_draws=None, random_state=None):
         """Fill missing cells by what the model says given the observed cells of their row.
 
@@ -159,6 +162,8 @@ class ConditionalMixin:
         self._check_density("impute")
         self._check_no_classes("impute")
         X = check_table(self, X, reset=False)
+        if issparse(X):  # cells that are not stored are zeros
+            return X.copy() if n_imputations is None else [X.copy() for _ in range(n_imputations)]
         missing, encoded = missing_cells(X), self.codec_.encode(X)
         tables = np.repeat(encoded.values[:, None], n_imputations or 1, 1)
         if encoded.mask is not None:

@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import inference
+from ._sources import by_parts
 from .noise import Noise
 from .table import check_table
 from .table.conditioned import Given
@@ -60,6 +61,7 @@ class DecodingMixin:
         given = self._given(condition, "inverse_transform", len(Z), y)
         return self._decode(self._axes.inward(Z), given)
 
+    @by_parts
     def reconstruct(self, X):
         """Row that the model puts in the place of each row, missing cells filled.
 
@@ -72,6 +74,7 @@ class DecodingMixin:
         -------
         rows : ndarray or DataFrame of shape (n_samples, n_features)
             ``inverse_transform`` of the posterior means, under the conditions of the rows.
+            Conditions are as they came, missing ones missing.
         """
         return self.inverse_transform(
             self.infer(X)[0], self._conditions_of(X), self._classes_of(X)

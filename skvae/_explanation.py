@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ._sources import by_parts
 from .cellwise.attribution import Attribution, Written
 from .cellwise.evidence import joined
 from .scores import ConditionalScore
@@ -44,6 +45,7 @@ class ExplanationMixin:
         self.typical_cells_ = np.zeros(self.n_features_in_)
         self.typical_cells_[self._modelled_places()] = self.attribution_.typical
 
+    @by_parts
     def explain(self, X, return_normal=False):
         """Say which cells make each row odd, and by how much.
 
@@ -117,6 +119,7 @@ class ExplanationMixin:
         values = attribution.evidence.restored(values)
         return contributions, self.codec_.decode(values, container_of(X))
 
+    @by_parts
     def repair(self, X, n_cells=1):
         """Change the cells of outliers that keep them from being normal.
 

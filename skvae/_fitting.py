@@ -18,6 +18,7 @@ from . import inference
 from ._component_search import ComponentSearch
 from ._diagnostics import diagnose, warn_of_latents
 from ._progress import EpochProgress
+from ._sources import SourceMixin
 from ._stacked_search import stacked_search
 from .calibration import calibrate, calibrate_noise
 from .noise import Noise
@@ -70,7 +71,7 @@ class Job:
     added: bool
 
 
-class FittingMixin:
+class FittingMixin(SourceMixin):
     """The steps of ``fit``; what is fitted, and with which parameters, is the estimator's."""
 
     codec_: TableCodec
@@ -107,7 +108,9 @@ class FittingMixin:
                 return held_out
         if first and self.n_components == "auto" and not n_epochs:
             known = {"classes": classes, "targets": targets}
-            return ComponentSearch(self, X, sample_weight, known).run()
+            held_out = ComponentSearch(self, X, sample_weight, known).run()
+            if self._streamed is None:
+                return held_out
         job = self._prepare(X, sample_weight, seeds, first, n_epochs, cache, classes, targets)
         state = getattr(self, "_optimizer_state", None) if n_epochs and not first else None
         history = self._train(job, X, state)
@@ -148,14 +151,19 @@ class FittingMixin:
             supervision = parts["supervision"]
             supervision.learn(targets[kept])
             rows = supervision.attach(rows, targets[kept])
-        rows, kept = self._lagged(rows, kept, parts.get("view") if first else self.vae_.view)
+        view = parts.get("view") if first else self.vae_.view
+        rows, kept = self._lagged(rows, kept, view)
+        if view is not None:
+            rows = view.attach(rows, self.codec_, random_state)
         order = random_state.permutation(len(rows.values))
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
         noise = Noise(seeds + self.n_iter_, self._device())
         train_index, validation_index = self._split(order, n_epochs, len(seeds), noise.device)
+        n_held_out = 0 if validation_index is None else validation_index.shape[1]
+        n_rows = self._n_training_rows(train_index.shape[1], n_held_out)
         if first:
-            self._build(parts, noise, train_index.shape[1])
+            self._build(parts, noise, n_rows)
             note_conditions(self.vae_, rows, train_index)
             if self.vae_.penalty is not None:
                 with self._arithmetic():
@@ -166,7 +174,7 @@ class FittingMixin:
                 with self._arithmetic():
                     start_at_linear_model(self.vae_, rows, train_index, cache)
         self.vae_.to(noise.device)
-        settings = self._settings(train_index.shape[1], n_epochs)
+        settings = self._settings(n_rows, n_epochs)
         return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)
 
     def _codec(self, **settings) -> TableCodec:
@@ -199,7 +207,7 @@ class FittingMixin:
                 self.codec_, rows = cache[key]
                 return rows
         if codec is not None:
-            self.codec_ = codec.fit(X, sample_weight=sample_weight)
+            self.codec_ = self._learn(codec, X, sample_weight)
         rows = self._resident(X, sample_weight)
         if cache is not None:
             cache[key] = self.codec_, rows
@@ -230,6 +238,7 @@ class FittingMixin:
             train(
                 self.vae_, self.objective_.honest(), job.rows, job.train_index,
                 job.validation_index, job.noise, job.settings, isolate=True,
+                stream=self._stream(job),
             )  # fmt: skip
 
     def _complete(self, job: Job, history: History, calibrated: bool) -> np.ndarray:
@@ -264,6 +273,8 @@ class FittingMixin:
 
     def _set_n_components(self) -> None:
         if self.n_components == "auto":
+            if self._streamed is not None and hasattr(self, "n_components_"):
+                return
             raise ValueError(
                 f"n_components='auto' of {type(self).__name__} is chosen by fit, on rows held "
                 "out; partial_fit has none. Call fit first, or set n_components to a number."
@@ -372,7 +383,7 @@ class FittingMixin:
         progress = EpochProgress(self, job.settings.max_iter, X)
         history = train(
             self.vae_, self.objective_, job.rows, job.train_index, job.validation_index,
-            job.noise, job.settings, progress, state,
+            job.noise, job.settings, progress, state, stream=self._stream(job),
         )  # fmt: skip
         progress.end(history)
         return history

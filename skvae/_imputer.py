@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._persistence import check_version, stamp_version
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
+from ._sources import by_parts, fits_samples
 from .imputation.codec import ImputationCodec
 from .imputation.fitting import (
     ACTIVATIONS,
@@ -215,6 +216,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @fits_samples
     def fit(self, X, y=None):
         """Learn how the cells of a row hang together.
 
@@ -247,6 +249,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self._completion = fit_completion(self, *self._cells(X))
         return self
 
+    @by_parts
     def transform(self, X):
         """Fill the gaps by the best value: means, and the likeliest category.
 
@@ -266,6 +269,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             point = self._completion.point(values, mask, device) if self._completion else values
         return self._gaps.filled(X, missing, point, indicator=self.add_indicator)
 
+    @by_parts
     def impute(self, X, n_imputations=5, *, random_state=None):
         """Fill the gaps at random, several times: what the cells may have been.
 
@@ -300,6 +304,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 drawn = self._completion.draws(values, mask, int(n_imputations), seeds, device)
         return [self._gaps.filled(X, missing, table) for table in drawn]
 
+    @by_parts
     def predict_interval(self, X, coverage=0.9):
         """Lower and upper bounds that hold a missing number with this probability.
 

@@ -17,6 +17,7 @@ from ._explanation import ExplanationMixin
 from ._promises import PromisesMixin
 from ._scoring import ScoringMixin
 from ._sklearn_compat import with_callbacks
+from ._sources import by_parts, fits_sources
 from ._trimming import TrimmingMixin
 from .scores import SCORES, Score
 
@@ -307,6 +308,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @fits_sources
     def fit(self, X, y=None, sample_weight=None):
         """Train on the rows of ``X`` and set the threshold.
 
@@ -346,6 +348,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         self._fit_explanation(X, held_out)
         self._set_threshold(X, sample_weight, held_out, scores)
 
+    @by_parts
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
 
@@ -361,6 +364,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         """
         return self.score_samples(X) - self.offset_
 
+    @by_parts
     def predict(self, X):
         """Tell inliers (+1) from outliers (-1).
 

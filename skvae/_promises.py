@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import _make_indexable, _num_samples, check_is_fitted
 
 from ._contamination import ContaminationMixin
+from ._sources import by_parts
 from .conformal import conformal_p_values
 from .drift import ScoreDrift, score_drift
 
@@ -79,6 +80,7 @@ class PromisesMixin(ContaminationMixin):
 
     # -- afterwards -----------------------------------------------------------------------
 
+    @by_parts
     def p_values(self, X, reference=None, *, ties="conservative", random_state=None):
         """How often a normal row would score as low as each of these.
 

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from ._sources import by_parts
 from .scores import SCORES, Score
 
 
@@ -29,6 +30,7 @@ class ScoringMixin:
         )
         return score
 
+    @by_parts
     def score_samples(self, X):
         """How normal each row is, by ``score_function``.
 
@@ -70,4 +72,8 @@ class ScoringMixin:
         """
         check_is_fitted(self)
         self._check_has_scores()
-        return float(np.mean(self._score(X, self.n_draws)))
+        return float(np.mean(self._likelihoods(X)))
+
+    @by_parts
+    def _likelihoods(self, X) -> np.ndarray:
+        return self._score(X, self.n_draws)

@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from . import inference
+from ._sources import by_parts
 from .table.conditioned import Given
 from .table.targets import class_targets, property_targets
 
@@ -38,6 +39,7 @@ class SupervisedMixin:
         def __getattr__(self, name: str) -> Any: ...
 
     @available_if(_is_supervised)
+    @by_parts
     def predict(self, X):
         """Likeliest class, or expected properties, of each row.
 
@@ -65,6 +67,7 @@ class SupervisedMixin:
         return found[:, 0] if self._one_property else found
 
     @available_if(_knows_classes)
+    @by_parts
     def predict_proba(self, X):
         """Probability q(y|x) of each class.
 

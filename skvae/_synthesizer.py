@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._persistence import check_version, stamp_version
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
+from ._sources import fits_samples
 from .synthesis.fitting import (
     ACTIVATIONS,
     SynthesisCodec,
@@ -187,6 +188,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @fits_samples
     def fit(self, X, y=None):
         """Learn what the rows of a table look like.
 

@@ -12,6 +12,7 @@ from ._decoding import DecodingMixin
 from ._forecasting import ForecastingMixin
 from ._latents import LatentsMixin
 from ._sklearn_compat import with_callbacks
+from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
 from .code_axes import MAX_ROWS, CodeAxes
 from .table.classes import encoded_classes
@@ -57,8 +58,9 @@ class VAETransformer(
         categories in an order, have their own in any case.
     network : {"mlp", "convolutional", "recurrent"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
-    view : {"denoising"} or View or None, default="denoising"
-        What the encoder is shown of a row in training.
+    view : {"denoising", "time_lagged", "binarized"} or View or None, default="denoising"
+        What the encoder is shown of a row in training; with ``"binarized"``, zeros and ones drawn
+        anew from probabilities.
     missingness : {"self_masking"} or Missingness or None, default=None
         How cells come to be missing: None, in a way that the observed cells explain; else by
         the value that they have.  It shapes training and ``impute``; scores are those of the
@@ -205,6 +207,7 @@ class VAETransformer(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @fits_sources
     def fit(self, X, y=None, sample_weight=None):
         """Train on the rows of ``X``.
 
@@ -241,6 +244,7 @@ class VAETransformer(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @fits_sources
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one epoch on the rows of ``X``; the first call fixes units and categories.
 
@@ -260,6 +264,7 @@ class VAETransformer(
         """
         return self._fit(X, sample_weight, resume=True, n_epochs=1)
 
+    @by_parts
     def transform(self, X):
         """Posterior mean of the code of each row.
 
@@ -275,6 +280,7 @@ class VAETransformer(
         """
         return self.infer(X)[0]
 
+    @by_parts
     def infer(self, X):
         """Mean and standard deviation of the posterior q(z|x) of each row.
 
@@ -314,7 +320,8 @@ class VAETransformer(
     def _find_axes(self, job) -> None:
         penalty = self.vae_.penalty
         keeps = penalty is not None and penalty.keeps_metric
-        keeps = keeps or self.vae_.posterior.is_discrete
+        # Which group a latent is of would be lost.
+        keeps = keeps or self.vae_.posterior.is_discrete or self.vae_.posterior.n_groups > 1
         vae, best = self._coder(), self.best_member_
         index = job.train_index[best : best + 1, :MAX_ROWS]
         nats = self.diagnostics_.get("kl_per_latent")

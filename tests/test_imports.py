@@ -161,6 +161,12 @@ def test_table_knows_no_model(name):
     assert parts_imported(name) <= {"table", "exceptions"}
 
 
+@pytest.mark.parametrize("name", cases("streaming"))
+def test_sources_know_tables_and_no_model(name):
+    assert "torch" not in roots_imported(name)
+    assert parts_imported(name) <= {"streaming", "table", "exceptions"}
+
+
 @pytest.mark.parametrize("name", cases("metrics"))
 def test_measures_know_tables_and_no_model(name):
     assert "torch" not in roots_imported(name)
@@ -212,6 +218,7 @@ def test_estimators_know_only_the_base(name):
         "_promises",
         "_scoring",
         "_sklearn_compat",
+        "_sources",
         "_trimming",
         "_supervised",
         "code_axes",

@@ -141,12 +141,19 @@ def dataset_source(X) -> Source:
 def _pieces(dataset: ds.Dataset) -> Iterator[Piece]:
     first = 0
     for fragment in dataset.get_fragments():
-        is_parquet = isinstance(fragment, ds.ParquetFileFragment)
-        for part in fragment.split_by_row_group() if is_parquet else [fragment]:
-            n_rows = part.count_rows()
+        for part, n_rows in _parts(fragment):
             if n_rows:
                 yield Piece(first, n_rows, part)
                 first += n_rows
+
+
+def _parts(fragment: ds.Fragment) -> Iterator[tuple[ds.Fragment, int]]:
+    if not isinstance(fragment, ds.ParquetFileFragment):
+        yield fragment, fragment.count_rows()
+        return
+    for part in fragment.split_by_row_group():
+        # What count_rows of a row group gives are the rows of the whole file.
+        yield part, sum(group.num_rows for group in part.row_groups)
 
 
 def _has_order(kind: pa.DataType) -> bool:

@@ -160,7 +160,7 @@ class ArraySource(Source):
                 rank = ranks[place, column]
                 if rank > known.get((column, sign), -np.inf):
                     yield Extreme((column, sign), rank, int(place))
-        for column in np.flatnonzero(missing.any(0)):
+        for column in np.flatnonzero(missing.any(0)).tolist():
             if (column, "missing") not in known:
                 yield Extreme((column, "missing"), 0.0, int(missing[:, column].argmax()))
 

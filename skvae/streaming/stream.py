@@ -102,7 +102,7 @@ class Stream:
 
 def _cut(held, n_rows: int, source: Source):
     """The first so many rows of some blocks, and the rest of them."""
-    chosen = []
+    chosen: list[tuple[np.ndarray, Any]] = []
     for number, (places, block) in enumerate(held):
         if n_rows <= len(places):
             rest = held[number + 1 :]

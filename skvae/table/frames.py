@@ -119,6 +119,11 @@ class Table:
         raise NotImplementedError
 
     @classmethod
+    def below(cls, parts: Sequence[Any]) -> Any:
+        """Return native tables one below the other, the rows numbered anew."""
+        raise NotImplementedError
+
+    @classmethod
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> Any:
         """Assemble a native table from its columns."""
         raise NotImplementedError

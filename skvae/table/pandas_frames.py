@@ -65,6 +65,10 @@ class PandasTable(Table):
             yield Panel(position, [form], cells[:, None], labels)
 
     @classmethod
+    def below(cls, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(parts, ignore_index=True)
+
+    @classmethod
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> pd.DataFrame:
         names, arrays = [], {}
         for position, part in enumerate(parts):

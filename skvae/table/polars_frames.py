@@ -59,6 +59,10 @@ class PolarsTable(Table):
             yield Panel(position, [form], cells[:, None], labels)
 
     @classmethod
+    def below(cls, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        return pl.concat(parts)
+
+    @classmethod
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> pl.DataFrame:
         return pl.DataFrame([_WRITERS[part.form.role](part) for part in parts])
 

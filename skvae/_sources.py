@@ -1,0 +1,168 @@
+"""Methods that take a source where they take a table: fitted on its stream, applied by parts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from .streaming import Sample, Source, Stream, sample_of, source_of
+from .streaming.joining import joined
+from .streaming.sample import sample_size
+from .table import check_table
+
+# Rows that a method sees at once: whole chunks of inference, and little memory.
+ROWS_AT_ONCE = 1 << 16
+CELLS_AT_ONCE = 1 << 21
+
+
+def fits_sources(fit: Callable) -> Callable:
+    """Let ``fit`` take a source: whole where it is small, else by a sample and a stream."""
+
+    @wraps(fit)
+    def fitted(self, X, y=None, sample_weight=None):
+        source = source_of(X)
+        if source is None or source.n_rows <= sample_size(source):
+            X = X if source is None else source.whole()
+            return fit(self, X, y, sample_weight)
+        self._check_streams(y)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        weight = _normalised(self, sample_weight, source)
+        self._streamed = sample_of(source, seed), source, weight, seed
+        try:
+            sample = self._streamed[0]
+            return fit(self, sample.table, None, None if weight is None else weight[sample.rows])
+        finally:
+            del self._streamed
+
+    return fitted
+
+
+def fits_samples(fit: Callable) -> Callable:
+    """Let ``fit`` take a source, of which a sample stands for the whole where it is large."""
+
+    @wraps(fit)
+    def fitted(self, X, y=None):
+        source = source_of(X)
+        if source is None:
+            return fit(self, X, y)
+        if source.n_rows <= sample_size(source):
+            return fit(self, source.whole(), y)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        return fit(self, sample_of(source, seed).witnesses, y)
+
+    return fitted
+
+
+def by_parts(method: Callable) -> Callable:
+    """Let a method take a source: it is given one part after the other, and what comes joined.
+
+    What is drawn goes on from part to part.
+    """
+    draws = "random_state" in inspect.signature(method).parameters
+
+    @wraps(method)
+    def applied(self, X, *args, **kwargs):
+        source = source_of(X)
+        if source is None:
+            return method(self, X, *args, **kwargs)
+        if draws:
+            given = kwargs.get("random_state")
+            given = self.random_state if given is None else given
+            kwargs["random_state"] = check_random_state(given)
+        return joined([method(self, part, *args, **kwargs) for part in parts_of(self, source)])
+
+    return applied
+
+
+def parts_of(estimator, source: Source):
+    """Yield the columns that an estimator knows of a source, so many rows at a time."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None and source.names is not None and set(names) <= set(source.names):
+        source = source.select(list(names))
+    return source.tables(max(min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(source.n_columns, 1)), 1))
+
+
+def _normalised(estimator, sample_weight, source: Source) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (source.n_rows,) or not (weight >= 0).all() or not weight.any():
+        raise ValueError(
+            f"{type(estimator).__name__}.fit expected sample_weight of shape ({source.n_rows},), "
+            f"one per row of the source, not negative and not all 0; got shape {weight.shape}."
+        )
+    return weight / weight.mean()
+
+
+class SourceMixin:
+    """What of ``fit`` is different where the rows are beyond memory."""
+
+    # Sample, source, weights of all rows and seed, while a fit lasts.
+    _streamed: tuple[Sample, Source, np.ndarray | None, int] | None = None
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def _check_streams(self, y) -> None:
+        """Refuse what has to see all rows at once."""
+        asked: dict[str, Any] = {
+            "supervision": self.supervision,
+            "trim": getattr(self, "trim", 0) or None,
+            "conformal": getattr(self, "conformal", None),
+        }
+        for axis, why in (("penalty", "needs_whole_table"), ("view", "explains_others")):
+            part = self._resolve(axis)
+            asked[axis] = part if part is not None and getattr(part, why) else None
+        for name, value in asked.items():
+            if value is not None:
+                raise ValueError(
+                    f"{type(self).__name__}.fit reads a source of many rows block by block, and "
+                    f"{name}={value!r} has to see all rows at once. Set {name} to its "
+                    "default, or pass a table in memory."
+                )
+        if y is not None:
+            raise ValueError(
+                f"{type(self).__name__}.fit takes no y with a source that is read block by block, "
+                "got one. Leave it out, or pass a table in memory."
+            )
+
+    def _n_training_rows(self, n_drawn: int, n_held_out: int) -> int:
+        """Rows of an epoch, given those of the sample."""
+        return n_drawn if self._streamed is None else self._streamed[1].n_rows - n_held_out
+
+    def _learn(self, codec, X, sample_weight):
+        """Fit the codec to the rows at hand, or to what a source can hold."""
+        if self._streamed is not None:
+            sample = self._streamed[0]
+            X, sample_weight = sample.witnesses, sample.witness_weight(sample_weight)
+            X = check_table(self, X, reset=False)
+        return codec.fit(X, sample_weight=sample_weight)
+
+    def _stream(self, job) -> Stream | None:
+        """Where the rows of a job come from, if not from its resident table."""
+        if self._streamed is None:
+            return None
+        sample, source, weight, seed = self._streamed
+        held_out = np.zeros(0, dtype=np.int64)
+        if job.validation_index is not None:
+            held_out = np.sort(sample.rows[job.kept[job.validation_index[0].cpu().numpy()]])
+
+        def encode(table, weights):
+            rows = self._resident(check_table(self, table, reset=False), None)
+            if weights is not None:
+                weights = torch.as_tensor(weights, dtype=torch.float32)
+                rows = replace(rows, weights=weights.to(rows.values.device))
+            view = self.vae_.view
+            return rows if view is None else view.attach(
+                rows, self.codec_, np.random.RandomState(seed)
+            )  # fmt: skip
+
+        return Stream(source, encode, held_out, weight, seed)
