@@ -29,6 +29,8 @@ class Batch:
         Where the codes of the rows lie, if a penalty knows; None where the encoder says it.
     targets : Tensor (members, 1, rows, properties) or None
         What goes with the rows, NaN where it is unknown.
+    shares : Tensor (members, 1, rows, cells) or None
+        How probable a 1 is in each cell that a view draws anew; None where none is.
     """
 
     inputs: Tensor
@@ -37,6 +39,7 @@ class Batch:
     weights: Tensor | None
     codes: Tensor | None = None
     targets: Tensor | None = None
+    shares: Tensor | None = None
 
     def select(self, members: Tensor) -> Batch:
         """The batch of these members."""
@@ -44,7 +47,9 @@ class Batch:
         weights = None if self.weights is None else self.weights[members]
         codes = None if self.codes is None else self.codes[members]
         targets = None if self.targets is None else self.targets[members]
-        return Batch(self.inputs[members], self.values[members], mask, weights, codes, targets)
+        shares = None if self.shares is None else self.shares[members]
+        inputs, values = self.inputs[members], self.values[members]
+        return Batch(inputs, values, mask, weights, codes, targets, shares)
 
 
 @dataclass

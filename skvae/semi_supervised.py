@@ -99,6 +99,7 @@ class SemiSupervisedVAE(VAE):
         self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1, network=None
     ) -> ClassPass:
         """Pass the rows under every class."""
+        batch = self.drawn_anew(batch, noise)
         inputs = self.wide(batch.inputs)
         known = inputs[..., -self.n_classes :]
         # What a view does to a row may hide its class.

@@ -216,6 +216,12 @@ class VAE(Component):
         inputs = batch.inputs
         if self.training and self.view is not None and batch.codes is None:
             inputs = self.view(inputs, noise, self.n_noisy)
+    def drawn_anew(self, batch: Batch, noise: Noise | FixedDraws) -> Batch:
+        """The rows, with what a view draws anew in training."""
+        if batch.shares is None or not self.training or self.view is None:
+            return batch
+        return self.view.redrawn(batch, noise)
+
         posterior, prior = self._infer_with_prior(inputs, network, batch.codes)
         z = posterior.rsample(noise, n_draws)
         # By a view of their own, what the cells say of the codes is told from all else.
@@ -227,6 +233,7 @@ class VAE(Component):
             log_likelihood = log_likelihood + of_targets
         # Scores are of the observed cells; in training the mask itself is data.
         if self.training and self.missingness is not None and batch.mask is not None:
+        batch = self.drawn_anew(batch, noise)
             log_mask = self.missingness.log_prob_rows(likelihood, batch.values, batch.mask, noise)
             log_likelihood = log_likelihood + log_mask
         return Pass(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +26,20 @@ class View(Component):
 
     # Whether rows explain other rows, so that they have no score of their own.
     explains_others = False
+    # Whether what is explained is drawn anew in training.
+    redraws = False
 
     def pairs(self, n_rows: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Rows that the encoder sees and those that they must explain; None where each its own."""
         return None
+
+    def attach(self, rows: Any, codec: Any, random_state: np.random.RandomState) -> Any:
+        """The resident table with what this view needs of it."""
+        return rows
+
+    def redrawn(self, batch: Any, noise: Noise) -> Any:
+        """The batch with the cells that are drawn anew."""
+        return batch
 
     def start(self, scale: Tensor) -> None:
         """Take note of the noise of the linear model at which training starts.
@@ -40,7 +52,7 @@ class View(Component):
 
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
         """Change ``inputs (members, 1, rows, width)``; ``n_inputs`` columns are real."""
-        raise NotImplementedError
+        return inputs
 
 
 class Denoising(View):
@@ -156,9 +168,67 @@ class TimeLagged(View):
             )
         return seen, seen + self.lag
 
-    def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
-        """Rows as they are."""
-        return inputs
+
+class Binarized(View):
+    """Binary cells are drawn anew whenever a row is trained on: dynamic binarisation.
+
+    The table holds probabilities of a 1, as the grey values of an image between 0 and 1 do, and
+    ``likelihood="bernoulli"`` or the kind "binary" says so.  Rows held out, and those that the
+    model starts from and is calibrated on, are drawn once.  The model is of rows of zeros and
+    ones: draw those that are to be scored, ``X > rng.random(X.shape)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import VAETransformer
+    >>> from skvae.views import Binarized
+    >>> grey = np.random.default_rng(0).random((50, 4))
+    >>> vae = VAETransformer(1, likelihood="bernoulli", view=Binarized(), max_iter=3)
+    >>> vae.fit(grey).score_samples(grey > 0.5).shape
+    (50,)
+
+    References
+    ----------
+    Salakhutdinov and Murray, On the Quantitative Analysis of Deep Belief Networks, 2008; Burda,
+    Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016.
+    """
+
+    redraws = True
+
+    def attach(self, rows: Any, codec: Any, random_state: np.random.RandomState) -> Any:
+        """The table with its binary cells drawn once, and how probable a 1 is in each."""
+        kinds = [kind for kind, _ in codec.blocks_]
+        if "binary" not in kinds or getattr(rows, "matrix", None) is not None:
+            raise ValueError(
+                f"view={self!r} draws the cells of binary columns of a dense table, and these "
+                f"are {kinds}{' in a sparse one' if 'binary' in kinds else ''}. Use "
+                "likelihood='bernoulli', column_kinds={name: 'binary'}, or X.toarray()."
+            )
+        before = codec.blocks_[: kinds.index("binary")]
+        n_cells = len(codec.blocks_[len(before)][1])
+        places = sum(len(sizes) for _, sizes in before), sum(sum(sizes) for _, sizes in before)
+        self.cells, self.seen = (slice(start, start + n_cells) for start in places)
+        pair = np.zeros((2, rows.values.shape[1]), dtype=np.float32)
+        pair[1, self.cells] = 1.0
+        self.step = np.diff(codec.inputs(pair, None)[:, self.seen], axis=0)[0]
+        noise = Noise([random_state.randint(np.iinfo(np.int32).max)], rows.values.device)
+        shares = rows.values[:, self.cells].contiguous()
+        drawn = noise.uniform(*shares.shape)[0] < shares
+        values, inputs = self._put(drawn, rows)
+        return replace(rows, values=values, inputs=inputs, shares=shares)
+
+    def redrawn(self, batch: Any, noise: Noise) -> Any:
+        """The batch with other cells, each member's own."""
+        drawn = noise.uniform(*batch.shares.shape[1:]) < batch.shares
+        values, inputs = self._put(drawn, batch)
+        return replace(batch, values=values, inputs=inputs)
+
+    def _put(self, drawn: Tensor, rows: Any) -> tuple[Tensor, Tensor]:
+        values, inputs = rows.values.clone(), rows.inputs.clone()
+        step = torch.as_tensor(self.step, device=values.device)
+        inputs[..., self.seen] += (drawn.to(values) - values[..., self.cells]) * step
+        values[..., self.cells] = drawn.to(values)
+        return values, inputs
 
 
-VIEWS = {"denoising": Denoising, "time_lagged": TimeLagged}
+VIEWS = {"denoising": Denoising, "time_lagged": TimeLagged, "binarized": Binarized}

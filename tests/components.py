@@ -64,7 +64,7 @@ from skvae.priors import (
     VampPrior,
 )
 from skvae.vae import VAE
-from skvae.views import Denoising, TimeLagged
+from skvae.views import Binarized, Denoising, TimeLagged
 
 SEEDS = (3, 7)
 N_COMPONENTS = 2
@@ -173,6 +173,7 @@ VIEWS = {
     "denoising-strong": Denoising(scale=0.5),
 }
 
+    "binarized": Binarized(),
 TABLE = {
     "posterior": POSTERIORS,
     "prior": PRIORS,

@@ -42,12 +42,14 @@ def refined(settings: Settings) -> Settings:
 def codes_held(vaes: Sequence) -> Iterator[None]:
     """Within it, the codes of these models do not move and encoders see rows as they are.
 
+    What a view draws anew it goes on drawing, as that is what rows are.
     A penalty has done its work: what it asks of codes holds as long as these do.
     """
     parts = [(vae.view, vae.penalty) for vae in vaes]
     try:
         for vae in vaes:
-            vae.view = vae.penalty = None
+            vae.view = vae.view if vae.view is not None and vae.view.redraws else None
+            vae.penalty = None
             vae.holds_codes = True
         yield
     finally:

@@ -35,6 +35,8 @@ class Rows:
         What goes with the rows, NaN where it is unknown.
     is_lagged : bool
         Whether inputs and values are those of different rows.
+    shares : Tensor (n, cells) or None
+        How probable a 1 is in each cell that a view draws anew; None where none is.
     """
 
     inputs: Tensor
@@ -46,6 +48,7 @@ class Rows:
     codes: Tensor | None = None
     targets: Tensor | None = None
     is_lagged: bool = False
+    shares: Tensor | None = None
 
     @classmethod
     def from_arrays(cls, encoded, log_unit, sample_weight: np.ndarray | None, device) -> Rows:
@@ -105,10 +108,11 @@ class Rows:
         inputs = values if same else self.inputs.index_select(0, flat).view(shape)
         mask = None if self.mask is None else self.mask.index_select(0, flat).view(shape)
         weights = None if self.weights is None else self.weights[index]
-        targets = None
-        if self.targets is not None:
-            targets = self.targets.index_select(0, flat).view(shape)
-        return Batch(inputs, values, mask, weights, self.codes_of(index), targets)
+        beside = (
+            None if known is None else known.index_select(0, flat).view(shape)
+            for known in (self.targets, self.shares)
+        )
+        return Batch(inputs, values, mask, weights, self.codes_of(index), *beside)
 
     def codes_of(self, index: Tensor) -> Tensor | None:
         """The codes of rows ``index (members, rows)``, each member's own."""
@@ -130,7 +134,7 @@ class Rows:
     @property
     def stack_key(self) -> int | None:
         """What a table is known by that cannot be joined with others; None where it can."""
-        return None if self.codes is None else id(self)
+        return None if self.codes is None and self.shares is None else id(self)
 
 
 def normalised(sample_weight: np.ndarray | None, device) -> Tensor | None:
@@ -150,4 +154,6 @@ def split(batch: Batch, sizes: list[int]) -> list[Batch]:
     weights = none if batch.weights is None else batch.weights.split(sizes, 1)
     codes = none if batch.codes is None else batch.codes.split(sizes, 2)
     targets = none if batch.targets is None else batch.targets.split(sizes, 2)
-    return [Batch(*parts) for parts in zip(inputs, values, mask, weights, codes, targets)]
+    shares = none if batch.shares is None else batch.shares.split(sizes, 2)
+    every = zip(inputs, values, mask, weights, codes, targets, shares)
+    return [Batch(*parts) for parts in every]
