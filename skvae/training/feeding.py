@@ -36,6 +36,10 @@ class Resident:
         """Yield rows, which of them each member trains on, and the sizes of their batches."""
         yield self.rows, self.index, sizes
 
+    def lanes(self, n: int) -> list[Resident]:
+        """Cut the rows into ``n`` lanes, which differ by one row at most."""
+        return [Resident(self.rows, part) for part in self.index.tensor_split(n, 1)]
+
     def select(self, members: Tensor) -> Resident:
         """The table for these members of a stack."""
         return Resident(self.rows.select(members), self.index[members])

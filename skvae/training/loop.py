@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from .._pass import Batch, Pass
 from .._process import arithmetic
 from ..exceptions import DivergedError
 from ..noise import Noise
+from .checkpoint import Orders, Part, load_untrained, next_part, untrained
 from .closed_form import GaussianStep
 from .feeding import Resident, Streamed
 from .flat import FlatAdam
+from .group import current_group
 from .history import History
 from .rows import PART_NUMBERS, Rows, split
 from .settings import Settings, StackSettings
+from .terms import TERMS, Terms
 
 # Rows are gathered for as many batches at once as fit in this many numbers.
 GATHERED_NUMBERS = 1 << 19
@@ -40,6 +44,7 @@ def train(
     optimizer_state: tuple | None = None,
     isolate: bool = False,
     stream=None,
+    group=None,
 ) -> History:
     """Train every member of ``vae`` in place and leave each at its best weights.
 
@@ -66,6 +71,8 @@ def train(
         Whether a member that diverges stops alone, its error in ``History.errors``.
     stream : Stream, default=None
         Where the rows of the epochs come from instead of ``rows``, which are a sample of them.
+    group : Lanes, default=None
+        Whom the work is shared with; None for that of the context, or nobody.
 
     Returns
     -------
@@ -81,14 +88,20 @@ def train(
         settings = StackSettings([settings] * noise.n_members)
     # A loss that is no longer finite is reported by its own error, not by a warning per step.
     process = arithmetic(settings.n_threads, settings.precision)
+    group = current_group() if group is None else group
+    begin = _Run if group is None else group.run
     with process, np.errstate(all="ignore"):
-        run = _Run(vae, objective, rows, train_index, validation_index, noise, settings, stream)
+        run = begin(vae, objective, rows, train_index, validation_index, noise, settings, stream)
         run.isolate = isolate
         run.optimizer.load_state(optimizer_state)
+        run.part = next_part()
         return run.fit(on_epoch)
 
 
 class _Run:
+    # Where the state of the run is kept.
+    part: Part | None = None
+
     def __init__(
         self, vae, objective, rows, train_index, validation_index, noise, settings, stream=None
     ):  # fmt: skip
@@ -105,6 +118,8 @@ class _Run:
         resident = Resident(rows, train_index)
         self.feed = resident if stream is None else Streamed(stream, n_members)
         self.batch_sizes = even_sizes(self.feed.n_rows, settings.batch_size)
+        self.terms: Terms | None = None
+        self.epoch, self.orders = 0, Orders(noise)
         self.validation: list[tuple[Tensor, _Replay]] = []
         self.log_unit = rows.mean_log_unit(train_index)
         self.validation_log_unit = self.log_unit
@@ -120,32 +135,45 @@ class _Run:
     def fit(self, on_epoch: Callable[[dict], bool]) -> History:
         self.vae.train()
         try:
-            for epoch in range(self.settings.longest):
-                terms = self._train_epoch(epoch)
-                held_out = self._validate() if self.validation else None
-                record = self.history.append(epoch, self.members, terms, held_out)
-                self._check_finite(epoch, terms["loss"] + (held_out or {}).get("loss", 0.0))
-                self._keep(self.history.improved[self.members])
-                if on_epoch(record) or self.history.all_stopped:
-                    break
-                self._compact()
-            if not self.validation:
-                self._check_finite(epoch, self._last_bound())
+            if self.part is None or not self.part.resume(self):
+                self._train(on_epoch)
+                if self.part is not None:
+                    self.part.save(self, ended=True)
         except KeyboardInterrupt:
             self.history.interrupted = True
+            if self.part is not None:
+                self.part.leave()
         finally:
             self._finish()
         return self.history
 
+    def _train(self, on_epoch: Callable[[dict], bool]) -> None:
+        for epoch in range(self.epoch, self.settings.longest):
+            terms = self._train_epoch(epoch)
+            held_out = self._validate() if self.validation else None
+            record = self.history.append(epoch, self.members, terms, held_out)
+            self._check_finite(epoch, terms["loss"] + (held_out or {}).get("loss", 0.0))
+            self._keep(self.history.improved[self.members])
+            if on_epoch(record) or self.history.all_stopped:
+                break
+            self._compact()
+        if not self.validation:
+            self._check_finite(epoch, self._last_bound())
+
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
-        terms = _Terms(self.batch_sizes)
-        n, done = self.feed.n_rows, 0
-        for batch, size in zip(self._batches(epoch), self.batch_sizes):
+        n = self.feed.n_rows
+        terms = self.terms = self.terms or Terms(self.own_sizes, n)
+        done = sum(self.batch_sizes[: terms.n_steps])
+        batches = zip(self._batches(epoch), self.batch_sizes)
+        for batch, size in islice(batches, terms.n_steps, None):
             progress = epoch + done / n
             terms.append(self._step(batch, progress))
             self.optimizer.step(self.settings.rates(progress))
             done += size
-        return terms.means(self.log_unit)
+            if self.part is not None and self.part.is_due():
+                self.part.save(self)
+        self.epoch, self.terms = epoch + 1, None
+        return self._means(terms, self.log_unit)
 
     def _step(self, batch: Batch, progress: float) -> Sequence:
         """Write the gradients of a batch; give its terms."""
@@ -165,12 +193,22 @@ class _Run:
         self.optimizer.differentiate(minimised.sum())
         return self._terms(step, loss, term)
 
+    @property
+    def own_sizes(self) -> list[int]:
+        """Rows of each batch of an epoch that this process trains on."""
+        return self.batch_sizes
+
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        for rows, index, sizes in self.feed.chunks(epoch, self.batch_sizes):
+        self.orders = Orders(self.noise, self.orders.again)
+        return self._batches_of(self.feed, self.orders, epoch, self.batch_sizes)
+
+    @staticmethod
+    def _batches_of(feed, noise, epoch: int, all_sizes: list[int]) -> Iterator[Batch]:
+        for rows, index, sizes in feed.chunks(epoch, all_sizes):
             n_members, n = index.shape
-            order = index.gather(1, self.noise.permutation(n))
+            order = index.gather(1, noise.permutation(n))
             per_row = n_members * (rows.inputs.shape[1] + rows.values.shape[1])
-            at_once = max(GATHERED_NUMBERS // (per_row * sizes[0]), 1)
+            at_once = max(GATHERED_NUMBERS // (per_row * max(sizes[0], 1)), 1)
             start = 0
             for first in range(0, len(sizes), at_once):
                 together = list(sizes[first : first + at_once])
@@ -193,9 +231,11 @@ class _Run:
     def _validate(self) -> dict[str, np.ndarray]:
         self.vae.view, view = None, self.vae.view
         penalty = getattr(self.vae, "penalty", None)
-        terms = _Terms([index.shape[1] for index, _ in self.validation])
+        judged = self._judged()
+        n = sum(index.shape[1] for index, _ in self.validation)
+        terms = Terms([index.shape[1] for index, _ in judged], n)
         try:
-            for index, draws in self.validation:
+            for index, draws in judged:
                 step = self.vae(self.rows.take(index), draws, self.objective.n_draws)
                 loss, term = self.objective.judged(step), None
                 if penalty is not None:
@@ -204,7 +244,20 @@ class _Run:
                 terms.append(self._terms(step, loss, term))
         finally:
             self.vae.view = view
-        return terms.means(self.validation_log_unit)
+        return self._means(terms, self.validation_log_unit)
+
+    def _judged(self) -> list[tuple[Tensor, _Replay]]:
+        """What of the rows held out this process judges."""
+        return self.validation
+
+    def _means(self, terms: Terms, log_unit: np.ndarray) -> dict[str, np.ndarray]:
+        """Means over all rows of each term, in original units."""
+        sums = self._over_all(terms.sums(len(self.members)))
+        return {name: mean + sign * log_unit for mean, (name, sign) in zip(sums, TERMS.items())}
+
+    def _over_all(self, sums: np.ndarray) -> np.ndarray:
+        """Sums over all who share the training."""
+        return sums
 
     @torch.no_grad()
     def _terms(self, step: Pass, loss: Tensor, term: Tensor | None = None) -> list[Tensor]:
@@ -249,7 +302,9 @@ class _Run:
         going = ~self.history.stopped[self.members]
         if going.sum() > (1.0 - COMPACT_SHARE) * len(going):
             return
-        kept = np.flatnonzero(going)
+        self._go_on_with(np.flatnonzero(going))
+
+    def _go_on_with(self, kept: np.ndarray) -> None:
         index = torch.as_tensor(kept, device=self.best.device)
         before = self.optimizer
         self.vae = copy.deepcopy(self.vae)
@@ -268,6 +323,51 @@ class _Run:
             (judged[index], _Replay(replay.draws[index])) for judged, replay in self.validation
         ]
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that steps change, as arrays."""
+        whole = self.whole.module
+        parts = {
+            "run": {
+                "epoch": np.array(self.epoch),
+                "members": self.members,
+                "best": self.best.cpu().numpy(),
+                "places": np.array(self.orders.places),
+            },
+            "optimizer": self.optimizer.whole_state(),
+            "history": self.history.state(),
+            "noise": self.noise.state(),
+            "terms": {} if self.terms is None else self.terms.state(),
+            "model": untrained(self.vae),
+            "objective": untrained(self.objective),
+            # It is not trained any more once members have left it.
+            "whole": {} if whole is self.vae else untrained(whole),
+        }
+        return {
+            f"{part}/{k}": value for part, state in parts.items() for k, value in state.items()
+        }
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a state of a run that was made in the same way."""
+        parts: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+        for name, value in state.items():
+            part, _, name = name.partition("/")
+            parts[part][name] = value
+        run = parts["run"]
+        # The whole first: the members that go on are copied from it.
+        load_untrained(self.whole.module, parts["whole"])
+        if len(run["members"]) < len(self.members):
+            self._go_on_with(run["members"])
+        self.epoch, self.orders = int(run["epoch"]), Orders(self.noise, list(run["places"]))
+        self.best.copy_(torch.as_tensor(run["best"]))
+        self.optimizer.load_whole_state(parts["optimizer"])
+        self.history.load_state(parts["history"])
+        self.noise.load_state(parts["noise"])
+        if parts["terms"]:
+            self.terms = Terms(self.own_sizes, self.feed.n_rows)
+            self.terms.load_state(parts["terms"], self.best.device)
+        load_untrained(self.vae, parts["model"])
+        load_untrained(self.objective, parts["objective"])
+
     def _finish(self) -> None:
         if not self.validation or not self.history.n_epochs:
             self._keep(~self.history.stopped[self.members])
@@ -282,41 +382,6 @@ def even_sizes(n_rows: int, batch_size: int) -> list[int]:
     n_steps = max(round(n_rows / batch_size), 1)
     size, more = divmod(n_rows, n_steps)
     return [size + 1] * more + [size] * (n_steps - more)
-
-
-# What the change from standardised to original units adds to each term.
-TERMS = {"bound": -1.0, "log_likelihood": -1.0, "kl": 0.0, "loss": 1.0}
-
-
-class _Terms:
-    """The terms of each batch in one array.
-
-    Small tensors that stay among large ones that come and go would leave the memory of the
-    latter in pieces that nothing fits in.
-    """
-
-    def __init__(self, sizes: list[int]):
-        self.shares = np.array(sizes, dtype=np.float64) / sum(sizes)
-        self.n_steps = 0
-        self.kept: Any = None
-
-    def append(self, terms: Sequence) -> None:
-        """Keep the terms of the next batch, ``(members,)`` each."""
-        if self.kept is None:
-            shape = (len(self.shares), len(terms), *terms[0].shape)
-            on_host = isinstance(terms[0], np.ndarray)
-            self.kept = np.empty(shape) if on_host else terms[0].new_empty(shape)
-        for place, term in enumerate(terms):
-            self.kept[self.n_steps, place] = term
-        self.n_steps += 1
-
-    def means(self, log_unit: np.ndarray) -> dict[str, np.ndarray]:
-        """Means over all rows of each term; the one time an epoch waits for them."""
-        kept = self.kept if isinstance(self.kept, np.ndarray) else self.kept.cpu().numpy()
-        return {
-            name: (self.shares[:, None] * kept[:, place]).sum(0) + sign * log_unit
-            for place, (name, sign) in enumerate(TERMS.items())
-        }
 
 
 class _Replay:
