@@ -13,6 +13,10 @@ class VersionError(SkvaeError, ValueError):
     """A saved model was written by a newer major version of skvae."""
 
 
+class ExportError(SkvaeError, ValueError):
+    """A part of a model has no counterpart in the format that it is exported to."""
+
+
 class PosteriorCollapseWarning(UserWarning):
     """The latent code carries no information about the rows."""
 

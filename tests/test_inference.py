@@ -1,5 +1,6 @@
 """Scores written out against the general road, and tables that are scored part by part."""
 
+import copy
 import tracemalloc
 import warnings
 
@@ -341,3 +342,25 @@ def test_calibration_promises_no_more_than_the_truth():
         vae.vae_.posterior.calibrate(factor)
         scores.append(vae.score(X_test))
     assert max(scores) > truth.mean()
+
+
+@pytest.mark.parametrize("kind", ["counts", "levels", "flags", "labels"])
+def test_a_stack_scores_as_its_members_do_alone(kind):
+    """Cells come once for all members, and each has parameters of its own."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "counts": rng.negative_binomial(2, 0.2, 200),
+        "levels": pd.Categorical(rng.choice(list("abc"), 200), ordered=True),
+        "flags": rng.random(200) < 0.3,
+        "labels": rng.choice(list("abc"), 200),
+    }
+    X = pd.DataFrame({"x": rng.normal(size=200), kind: columns[kind]})
+    vae = VAETransformer(2, n_members=3, max_iter=5, random_state=0).fit(X)
+    whole = vae.score_samples(X)
+    alone = []
+    for member in range(3):
+        one = copy.deepcopy(vae)
+        one.vae_.select(torch.tensor([member]))
+        alone.append(one.score_samples(X))
+    assert np.ptp(alone, axis=0).max() > 1e-3
+    assert_allclose(whole, np.mean(alone, axis=0), rtol=1e-6)

@@ -122,7 +122,8 @@ class Ordinal(Distribution):
         return (self.loc.unsqueeze(-1) > self.thresholds).sum(-1).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        code = value.long().unsqueeze(-1)
+        # One table of cells may serve all members.
+        code = value.long().unsqueeze(-1).expand(len(self.thresholds), *value.shape[1:], 1)
         n_edges = self.thresholds.shape[-1] + 2
         edges = functional.pad(self.thresholds, (0, 1), value=math.inf)
         edges = functional.pad(edges, (1, 0), value=-math.inf)

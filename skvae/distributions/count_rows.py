@@ -83,6 +83,9 @@ class _Positive:
 
     def __init__(self, value: Tensor, mask: Tensor | None, per_column: Tensor):
         positive = value > 0 if mask is None else (value > 0) & mask
+        # One table of cells may serve all members, each of which has entries of its own.
+        n_members = max(len(per_column), len(positive))
+        positive = positive.expand(n_members, *positive.shape[1:])
         self.shape = positive.shape
         self.place = positive.flatten().nonzero().squeeze(1)
         self.count = value.expand(self.shape).flatten()[self.place]
