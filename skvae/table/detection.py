@@ -32,7 +32,8 @@ def detected(panel: Panel, weight: np.ndarray | None, is_frame: bool) -> list[ty
     for j in np.flatnonzero(whole & (low == 0) & (high == 1)):
         found[j] = BinaryColumn
     if is_frame:
-        for j in np.flatnonzero(whole & (low >= 0) & (high > 1) & (high <= LARGEST)):
+        varies = (low >= 0) & (high > low) & (high > 1) & (high <= LARGEST)
+        for j in np.flatnonzero(whole & varies):
             if _is_count(matrix[:, j], weight):
                 found[j] = CountColumn
     # Not the matrix of all columns: most tables have few candidates.

@@ -117,12 +117,14 @@ def _filled_pandas(X, where, values):
     out = X.copy()
     for position in np.flatnonzero(where.any(0)):
         rows = np.flatnonzero(where[:, position])
-        column = X.iloc[:, position]
+        column, known = X.iloc[:, position], values.iloc[rows, position].notna().to_numpy()
+        # A column that was empty in fit has nothing to fill its gaps with.
+        rows = rows[known]
         cells = values.iloc[rows, position].to_list()
         array = column.array.copy()
         if hasattr(array, "add_categories"):
-            known = set(array.categories)
-            new = [cell for cell in dict.fromkeys(cells) if cell not in known]
+            there = set(array.categories)
+            new = [cell for cell in dict.fromkeys(cells) if cell not in there]
             array = array.add_categories(new) if new else array
         elif getattr(array.dtype, "kind", "O") in "iu":
             cells = cast(np.asarray(cells, dtype=np.float64), _number_of(array.dtype)).tolist()
