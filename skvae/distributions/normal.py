@@ -43,6 +43,9 @@ class Normal(Distribution):
             return super().log_prob_rows(value, mask)
         return NormalRows.apply(self.loc, self.log_scale, value, mask)
 
+    def with_scale(self, scale: float) -> Normal:
+        return Normal(self.loc, torch.full_like(self.log_scale, math.log(scale)))
+
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, n_draws, rows, columns)``."""
         return torch.addcmul(self.loc, self.scale, noise.normal(n_draws, *self.loc.shape[-2:]))
@@ -125,12 +128,13 @@ class NormalRows(torch.autograd.Function):
         """Sum over the observed cells of each row, ``(members, draws, rows)``."""
         inverse = torch.exp(-log_scale)
         z = (value - loc).mul_(inverse)
+        constants = log_scale + 0.5 * LOG_2PI
         if mask is None:
-            scales = log_scale.sum(-1) * (z.shape[-1] // log_scale.shape[-1])
-            constant = scales + 0.5 * LOG_2PI * z.shape[-1]
+            # Summed like that of rows with a mask, to have the same bits.
+            constant = constants.expand(*log_scale.shape[:-1], z.shape[-1]).contiguous().sum(-1)
         else:
             z.mul_(mask)
-            constant = (mask * (log_scale + 0.5 * LOG_2PI)).sum(-1)
+            constant = (mask * constants).sum(-1)
         ctx.save_for_backward(z, inverse, mask)
         return torch.linalg.vecdot(z, z).mul_(-0.5).sub_(constant)
 
