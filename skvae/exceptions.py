@@ -13,8 +13,20 @@ class VersionError(SkvaeError, ValueError):
     """A saved model was written by a newer major version of skvae."""
 
 
+class WorkerLostError(SkvaeError, RuntimeError):
+    """A process that took part in training is no longer there."""
+
+
 class ExportError(SkvaeError, ValueError):
     """A part of a model has no counterpart in the format that it is exported to."""
+
+
+class CheckpointError(SkvaeError, ValueError):
+    """A checkpoint is not of the fit that would go on from it."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or not be read and was left alone."""
 
 
 class PosteriorCollapseWarning(UserWarning):

@@ -77,6 +77,11 @@ class Noise:
         """Poisson counts for rates ``(members, ...)``."""
         return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self.generators)])
 
+    def seeds(self) -> list[int]:
+        """One number per member that a source of other numbers may start from."""
+        drawn = self._each(lambda g: torch.randint(1 << 62, (), generator=g, device=self.device))
+        return drawn.tolist()
+
     @classmethod
     def joined(cls, sources: Sequence[Noise]) -> Noise:
         """One source of the members of all, which must not have drawn from their pools apart."""
@@ -91,6 +96,26 @@ class Noise:
         chosen.generators = [self.generators[i] for i in members]
         chosen._pool = self._pool[list(members)]
         return chosen
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Where the source is, as arrays."""
+        used = np.array(self._used)
+        return {"generators": self.places(), "pool": self._pool.cpu().numpy(), "used": used}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a state of a source of as many members."""
+        self.load_places(state["generators"])
+        self._pool = torch.tensor(state["pool"], device=self.device)
+        self._used = int(state["used"])
+
+    def places(self) -> np.ndarray:
+        """States of the generators alone, ``(members, bytes)``."""
+        return np.stack([g.get_state().numpy() for g in self.generators])
+
+    def load_places(self, places: np.ndarray) -> None:
+        """Put the generators where they were."""
+        for generator, place in zip(self.generators, places):
+            generator.set_state(torch.tensor(place))
 
     def _each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         return torch.stack([draw(g) for g in self.generators])

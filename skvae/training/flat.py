@@ -119,6 +119,17 @@ class FlatAdam:
             for tensor, array in zip((*self.moments, self.n_steps), state):
                 tensor.copy_(torch.as_tensor(array))
 
+    def whole_state(self) -> dict[str, np.ndarray]:
+        """Weights too, by name."""
+        names = "first_moment", "second_moment", "n_steps"
+        return {"weights": self.flat.cpu().numpy(), **dict(zip(names, self.state()))}
+
+    def load_whole_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from weights, moments and steps of members of the same number."""
+        kept = self.flat, *self.moments, self.n_steps
+        for tensor, array in zip(kept, state.values(), strict=True):
+            tensor.copy_(torch.as_tensor(array))
+
     def release(self) -> None:
         """Give the module parameters of its own again."""
         for parameter in self.parameters:

@@ -6,6 +6,13 @@ import copy
 
 import numpy as np
 
+from ..exceptions import DivergedError
+
+# What an epoch changes, by the names of the attributes.
+CHANGING = (
+    "best_loss", "best_epoch", "n_iter", "improved", "stopped", "_reference", "_waited",
+)  # fmt: skip
+
 
 class History:
     """One record per epoch and the state of early stopping of each member.
@@ -31,9 +38,12 @@ class History:
         Why a member was given up.
     last_is_best : bool
         Whether the last epoch counts as the best, whatever the held-out losses.
+    n_unjudged : float
+        Epochs at the start of which each counts as the best, whatever the held-out losses.
     """
 
     last_is_best = False
+    n_unjudged = 0.0
 
     def __init__(self, n_members: int, n_iter_no_change, tol, max_iter):
         self.n_iter_no_change, self.tol, self.max_iter = n_iter_no_change, tol, max_iter
@@ -67,7 +77,8 @@ class History:
         if held_out is not None:
             held_out = {name: self._of_all(members, value) for name, value in held_out.items()}
             record |= {f"validation_{name}": value for name, value in held_out.items()}
-        if held_out is not None and not self.last_is_best:
+        judged = not self.last_is_best and epoch >= self.n_unjudged
+        if held_out is not None and judged:
             self._judge(epoch, held_out["loss"])
         else:
             loss = -terms["bound"] if held_out is None else held_out["loss"]
@@ -90,6 +101,31 @@ class History:
         ]
         chosen.errors = {i: self.errors[m] for i, m in enumerate(members) if m in self.errors}
         return chosen
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All of it as arrays."""
+        state = {name: getattr(self, name) for name in CHANGING}
+        names = self.records[0] if self.records else ()
+        state |= {f"record_{name}": np.stack([r[name] for r in self.records]) for name in names}
+        failed = np.array(list(self.errors), dtype=int)
+        messages = np.array([str(error) for error in self.errors.values()], dtype=str)
+        return state | {"failed": failed, "messages": messages}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a state of a history of as many members."""
+        for name in CHANGING:
+            setattr(self, name, state[name])
+        columns = {
+            name.removeprefix("record_"): value
+            for name, value in state.items()
+            if name.startswith("record_")
+        }
+        self.records = [
+            {name: int(v) if name == "epoch" else v for name, v in zip(columns, values)}
+            for values in zip(*columns.values())
+        ]
+        pairs = zip(state["failed"].tolist(), state["messages"].tolist())
+        self.errors = {member: DivergedError(message) for member, message in pairs}
 
     def give_up(self, members: np.ndarray, error: Exception) -> None:
         """Stop these members for this reason."""
@@ -124,6 +160,8 @@ class History:
         }
 
     def _judge(self, epoch: int, loss: np.ndarray) -> None:
+        if epoch < self.n_unjudged + 1:
+            self.best_loss = np.full_like(self.best_loss, np.inf)
         with np.errstate(invalid="ignore"):
             self.improved = (loss < self.best_loss) & ~self.stopped
             enough = (loss < self._reference - self.tol) & ~self.stopped
