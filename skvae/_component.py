@@ -41,6 +41,8 @@ class Shapes:
     indicated : tuple of int, default=()
         Modelled columns of which an input, behind those of the cells, says whether the cell is
         observed.
+    groups : tuple of int, default=()
+        Latents in each group, where codes are drawn group after group.
     """
 
     n_inputs: int
@@ -52,6 +54,16 @@ class Shapes:
     places: tuple[int, ...] | None = None
     n_places: int | None = None
     indicated: tuple[int, ...] = ()
+    groups: tuple[int, ...] = ()
+
+    @property
+    def n_exact(self) -> int:
+        """How many inputs, the last ones that are no conditions, no noise may be added to.
+
+        Where there are tokens, these, which come last, and the indicators behind them.
+        """
+        n_tokens = sum(sum(sizes) for kind, sizes in self.blocks if kind == "token")
+        return n_tokens + len(self.indicated) if n_tokens else 0
 
     @property
     def is_discrete(self) -> bool:
@@ -69,6 +81,9 @@ class Component(BaseEstimator, nn.Module):
 
     # As in scikit-learn: name to allowed values, checked when a model is built.
     _parameter_constraints: dict = {}
+    # Whether what it adds to the loss is a mean over rows, so that the gradient of a batch is the
+    # mean of those of its parts.
+    rows_apart: Any = True
 
     if TYPE_CHECKING:
         # Parameters, buffers and parts are found by name; torch's stub knows only two kinds.

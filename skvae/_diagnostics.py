@@ -38,7 +38,7 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     diagnostics : dict
         ``kl_per_latent`` (nats, against N(0, 1), before calibration), ``active_units`` (latents
         whose posterior mean has variance over 0.01), ``noise_scale`` (per continuous column, in
-        its units).
+        its units); where latents come in groups, ``kl_per_group``, each against those before.
     """
     # Calibration widens the posteriors of all latents alike, also of those that say nothing.
     evaluated = not vae.posterior.training
@@ -50,6 +50,9 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     if vae.posterior.has_density:
         kl = vae.posterior.nats(posterior)[member, 0]
         result["kl_per_latent"] = kl.mean(0).cpu().numpy()
+        if vae.posterior.is_ladder:
+            groups = np.split(result["kl_per_latent"], np.cumsum(vae.posterior.sizes)[:-1])
+            result["kl_per_group"] = np.array([group.sum() for group in groups])
     noise = vae.likelihood.noise_scale(member)
     result["noise_scale"] = {
         name: float(value * np.exp(unit)) for name, value, unit in zip(columns, noise, log_unit)
@@ -57,7 +60,7 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
     return result
 
 
-def warn_of_latents(diagnostics: dict, name: str, n_columns: int) -> None:
+def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int = 1) -> None:
     """Warn when the code is empty, or most latents are, and name the remedies.
 
     Parameters
@@ -68,10 +71,13 @@ def warn_of_latents(diagnostics: dict, name: str, n_columns: int) -> None:
         Who was fitted.
     n_columns : int
         Width of the table as the encoder sees it.
+    n_steps : int, default=1
+        How many steps the latents are of; those of all steps count as one.
     """
     kl = diagnostics.get("kl_per_latent")
     if kl is None:
         return
+    kl = kl.reshape(n_steps, -1).sum(0)
     n_latents, n_used = len(kl), int((kl >= USED_NATS).sum())
     if kl.sum() < EMPTY_NATS:
         warnings.warn(

@@ -325,6 +325,9 @@ class VAETransformer(
         vae, best = self._coder(), self.best_member_
         index = job.train_index[best : best + 1, :MAX_ROWS]
         nats = self.diagnostics_.get("kl_per_latent")
+        if vae.n_steps > 1:
+            self._axes = CodeAxes.as_given(vae.n_latents)
+            return
         with self._arithmetic():
             self._axes = CodeAxes.of(vae, job.rows.take(index), nats, self.whiten, keeps)
 

@@ -57,6 +57,10 @@ class VAE(Component):
     holds_codes = False
     # How many of the last inputs are conditions, which the decoder sees beside the code.
     n_conditions = 0
+    # Whether prior and width of the posterior are refitted to codes after training.
+    calibrates_codes = True
+    # How many steps the codes of a row are of.
+    n_steps = 1
 
     def held(self) -> list:
         """Weights that training must leave alone, and which of their columns."""
@@ -64,7 +68,7 @@ class VAE(Component):
 
     def build(self, shapes: Shapes, noise: Noise) -> VAE:
         """Create the weights of all parts, each member from its own generator."""
-        self.n_inputs = shapes.n_inputs
+        self.n_inputs, self.n_exact = shapes.n_inputs, shapes.n_exact
         self.n_latents = self.posterior.n_latents(shapes)
         self.n_continuous = shapes.n_components
         self.n_members = noise.n_members
@@ -76,8 +80,8 @@ class VAE(Component):
             self.register_buffer("usual_conditions", torch.zeros(shape, device=noise.device))
             slopes = torch.zeros(*shape[:2], shape[-1], self.n_latents, device=noise.device)
             self.register_buffer("code_slopes", slopes)
-        for part in (self.posterior, self.prior):
-            part.build(shapes, noise)
+        self.posterior.build(shapes, noise)
+        self.prior.build(self.posterior.first(shapes), noise)
         placed = self.penalty is not None and self.penalty.needs_whole_table
         if placed and self.prior.pseudo_inputs is not None:
             raise ValueError(
@@ -116,7 +120,9 @@ class VAE(Component):
         """Whether the encoder alone says where codes lie."""
         return self.penalty is None or not self.penalty.places
 
-    def infer(self, inputs: Tensor, network=None, codes: Tensor | None = None) -> Distribution:
+    def infer(
+        self, inputs: Tensor, network=None, codes: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
         """Posterior of the codes of ``inputs (members, 1, rows, n_inputs)``.
 
         It lies at ``codes`` where they are given, else where the penalty places the rows if it
@@ -125,7 +131,7 @@ class VAE(Component):
         if codes is None and not self.encodes:
             codes = self.penalty.place(inputs)
         if codes is None:
-            return self.posterior(self.encoded(inputs, network))
+            return self.found(self.encoded(inputs, network))
         known = torch.cat([codes, self.penalty.width.expand_as(codes)], -1)
         return self.posterior(known[..., : self.n_encoded])
 
@@ -133,9 +139,23 @@ class VAE(Component):
         """Distribution p(z) of codes before a row is seen."""
         pseudo = self.prior.pseudo_inputs
         if pseudo is None:
-            return self.posterior.over(self.prior())
+            return self.over(self.prior())
         encoded = self.posterior.as_trained(self.network.encode(pseudo))
-        return self.posterior.over(self.prior(encoded))
+        return self.over(self.prior(encoded))
+
+    def found(self, encoded: Tensor) -> Distribution:
+        """Posterior of codes by what the encoder gives."""
+        return self.posterior(encoded)
+
+    def over(self, prior: Distribution) -> Distribution:
+        """Prior of whole codes, given that of the latents that the prior is of."""
+        return self.posterior.over(prior)
+
+    def explained(
+        self, posterior: Distribution, z: Tensor, conditions: Tensor | None, network=None
+    ) -> Distribution:
+        """Distribution of the cells given codes that were drawn from ``posterior`` last."""
+        return self.decode(z, conditions, network)
 
     def _infer_with_prior(self, inputs: Tensor, network, codes: Tensor | None):
         """Posterior and prior; pseudo-inputs of the prior are encoded along with the rows."""
@@ -146,7 +166,7 @@ class VAE(Component):
         encoded = self.encoded(torch.cat([inputs, pseudo], 2), network)
         rows, others = encoded[:, :, :n_rows], encoded[:, :, n_rows:]
         prior = self.prior(self.posterior.as_trained(others))
-        return self.posterior(rows), self.posterior.over(prior)
+        return self.found(rows), self.over(prior)
 
     def calibrate_prior(self, found: list, codes: np.ndarray, seeds) -> None:
         """Refit the prior to posteriors, part by part, and a code drawn from each."""
@@ -158,7 +178,8 @@ class VAE(Component):
     @property
     def n_noisy(self) -> int:
         """How many of the inputs, the first ones, a view may change."""
-        return self.n_inputs - self.n_conditions - self.network.n_exact
+        n_exact = max(self.network.n_exact, self.n_exact)
+        return self.n_inputs - self.n_conditions - n_exact
 
     def conditions(self, inputs: Tensor) -> Tensor | None:
         """What the decoder sees beside the codes of rows; None where there are no conditions."""
@@ -198,9 +219,20 @@ class VAE(Component):
             return z
         return z + conditions @ self.code_slopes
 
+    def parameters_of(self, batch: Batch, noise: Noise, n_draws: int) -> Tensor:
+        """Parameters of the cells of rows, for draws of their codes."""
+        z = self.infer(batch.inputs, codes=batch.codes).rsample(noise, n_draws)
+        return self.decoded(z, self.conditions(batch.inputs))
+
     def drawn_conditions(self, noise: Noise, n_rows: int, given: Tensor | None) -> Tensor | None:
         """Conditions of new rows; here those that are given."""
         return given
+
+    def drawn_anew(self, batch: Batch, noise: Noise | FixedDraws) -> Batch:
+        """The rows, with what a view draws anew in training."""
+        if batch.shares is None or not self.training or self.view is None:
+            return batch
+        return self.view.redrawn(batch, noise)
 
     def decode(self, z: Tensor, conditions: Tensor | None = None, network=None) -> Distribution:
         """Distribution of the cells given codes ``(members, draws, rows, n_components)``.
@@ -213,27 +245,24 @@ class VAE(Component):
         self, batch: Batch, noise: Noise | FixedDraws, n_draws: int = 1, network=None
     ) -> Pass:
         """Encode, draw, decode and compare; ``network`` may stand in for the model's own."""
+        batch = self.drawn_anew(batch, noise)
         inputs = batch.inputs
         if self.training and self.view is not None and batch.codes is None:
             inputs = self.view(inputs, noise, self.n_noisy)
-    def drawn_anew(self, batch: Batch, noise: Noise | FixedDraws) -> Batch:
-        """The rows, with what a view draws anew in training."""
-        if batch.shares is None or not self.training or self.view is None:
-            return batch
-        return self.view.redrawn(batch, noise)
-
         posterior, prior = self._infer_with_prior(inputs, network, batch.codes)
         z = posterior.rsample(noise, n_draws)
         # By a view of their own, what the cells say of the codes is told from all else.
         seen = z.view_as(z)
-        likelihood = self.decode(seen, self.conditions(batch.inputs), network)
+        likelihood = self.explained(posterior, seen, self.conditions(batch.inputs), network)
+        # Rows held out are judged as they are scored, by draws that do not change.
+        if self.training and isinstance(noise, Noise):
+            likelihood = likelihood.in_training(noise)
         log_likelihood = likelihood.log_prob_rows(batch.values, batch.mask)
         if self.training and batch.targets is not None:
             of_targets = self.supervision.log_prob_rows(z, batch.targets)
             log_likelihood = log_likelihood + of_targets
         # Scores are of the observed cells; in training the mask itself is data.
         if self.training and self.missingness is not None and batch.mask is not None:
-        batch = self.drawn_anew(batch, noise)
             log_mask = self.missingness.log_prob_rows(likelihood, batch.values, batch.mask, noise)
             log_likelihood = log_likelihood + log_mask
         return Pass(

@@ -16,6 +16,7 @@ from skvae import VAETransformer
 from skvae import distributions as D
 from skvae._component import Shapes
 from skvae._pass import Batch
+from skvae.ladder import LadderVAE
 from skvae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -53,6 +54,8 @@ from skvae.posteriors import (
     DiagonalNormal,
     Epanechnikov,
     Joint,
+    Ladder,
+    ResidualLadder,
     VectorQuantized,
 )
 from skvae.priors import (
@@ -83,6 +86,8 @@ POSTERIORS = {
     "epanechnikov": Epanechnikov(),
     "quantized": VectorQuantized(n_codes=4),
     "joint": Joint(n_categories=3),
+    "ladder": Ladder(),
+    "residual_ladder": ResidualLadder(),
     "quantized-parts": VectorQuantized(n_codes=3, n_positions=2, n_levels=2),
 }
 PRIORS = {
@@ -168,12 +173,12 @@ PENALTIES = {
     "dip-means": DIP(weight=3.0, diagonal_weight=5.0, of="means"),
 }
 VIEWS = {
+    "binarized": Binarized(),
     "time_lagged": TimeLagged(lag=2),
     "denoising": Denoising(),
     "denoising-strong": Denoising(scale=0.5),
 }
 
-    "binarized": Binarized(),
 TABLE = {
     "posterior": POSTERIORS,
     "prior": PRIORS,
@@ -302,7 +307,8 @@ def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
     parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
     blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks
     row_size = (2.0, 0.5) if parts["likelihood"].row_sizes is True else None
-    return VAE(**parts).build(shapes_of(blocks, n_components, row_size), Noise(seeds))
+    kind = LadderVAE if parts["posterior"].is_ladder else VAE
+    return kind(**parts).build(shapes_of(blocks, n_components, row_size), Noise(seeds))
 
 
 def random_values(kind, sizes, n_rows, generator):

@@ -15,7 +15,7 @@ from .._component import Component, Shapes
 from ..alignment import HIDDEN_ALIGNMENT, aligned, padded
 from ..arrays import twin
 from ..noise import Noise
-from ._base import Network
+from ._base import Network, check_widths
 from .by_hand import ByHand, Layers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -170,6 +170,46 @@ class Perceptron(Component):
         return self.weight(noise, init)
 
 
+class DenseGroups(Component):
+    """Layers that tell each group of latents, but the first, from all the groups before it.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Latents in each group.
+    hidden_layer_sizes, activation, linear_skip
+        As those of ``Perceptron``.
+    """
+
+    def __init__(self, sizes, hidden_layer_sizes, activation, linear_skip):
+        super().__init__()
+        self.sizes = sizes
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.linear_skip = linear_skip
+
+    def build(self, shapes: Shapes, noise: Noise) -> DenseGroups:
+        """Draw the weights."""
+        kind = self.hidden_layer_sizes, self.activation, self.linear_skip
+        for level, size in enumerate(self.sizes[1:], 1):
+            layers = Perceptron(sum(self.sizes[:level]), 4 * size, *kind)
+            self.add_module(f"group_{level}", layers.build(shapes, noise))
+        return self
+
+    def start(self) -> None:
+        """Begin with groups that say nothing of one another."""
+        for layers in self.children():
+            layers.start(torch.zeros(()))
+
+    def advance(self, level: int, state: Tensor | None, z: Tensor) -> Tensor:
+        """Keep the group beside those before it."""
+        return z if state is None else torch.cat([state, z], -1)
+
+    def heads(self, level: int, state: Tensor) -> Tensor:
+        """Run the layers of a group."""
+        return getattr(self, f"group_{level}")(state)
+
+
 class MLP(Network):
     """A multi-layer perceptron as encoder, its mirror image as decoder.
 
@@ -205,12 +245,8 @@ class MLP(Network):
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
+        check_widths(self, "hidden_layer_sizes")
         hidden = tuple(self.hidden_layer_sizes)
-        if not all(isinstance(width, (int, np.integer)) and width > 0 for width in hidden):
-            raise ValueError(
-                "The 'hidden_layer_sizes' parameter of MLP must hold positive integers. "
-                f"Got {self.hidden_layer_sizes!r} instead."
-            )
         skip = self.linear_skip
         skip = shapes.n_components >= 8 if skip == "auto" else skip
         self.encoder = Perceptron(shapes.n_inputs, n_encoded, hidden, self.activation, skip)
@@ -218,6 +254,24 @@ class MLP(Network):
         self.decoder = Perceptron(n_codes, n_decoded, hidden[::-1], self.activation, skip)
         self.encoder.build(shapes, noise)
         self.decoder.build(shapes, noise)
+        if len(shapes.groups) > 1:
+            groups = DenseGroups(shapes.groups, hidden[::-1], self.activation, skip)
+            self.groups = groups.build(shapes, noise)
+
+    @property
+    def top_down(self) -> DenseGroups | None:
+        """The layers between groups."""
+        return self._modules.get("groups")  # type: ignore[return-value]
+
+    def group_sizes(self, shapes: Shapes, n_groups: int) -> tuple[int, ...]:
+        """Share the latents out evenly; where there is a remainder, the last groups have it."""
+        least, more = divmod(shapes.n_components, n_groups)
+        if not least:
+            raise ValueError(
+                f"{n_groups} groups of latents cannot share n_components={shapes.n_components}. "
+                f"Set n_components to {n_groups} at least, or n_groups lower."
+            )
+        return tuple(least + (group >= n_groups - more) for group in range(n_groups))
 
     @property
     def has_linear_path(self) -> bool:  # type: ignore[override]
@@ -229,6 +283,8 @@ class MLP(Network):
         self.encoder.start(encoder)
         self.encoder.start_offset(encoder_offset)
         self.decoder.start(decoder)
+        if self.top_down is not None:
+            self.top_down.start()
 
     def start_offset(self, offset: Tensor) -> None:
         """Set the bias of the decoder's output."""

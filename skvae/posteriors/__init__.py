@@ -3,6 +3,7 @@
 from ._base import LOG_SCALE_BOUND, Posterior
 from .epanechnikov import Epanechnikov
 from .joint import Joint
+from .ladder import Ladder, ResidualLadder
 from .normal import Deterministic, DiagonalNormal
 from .quantized import VectorQuantized
 
@@ -12,6 +13,8 @@ POSTERIORS: dict[str, type[Posterior]] = {
     "epanechnikov": Epanechnikov,
     "vector_quantized": VectorQuantized,
     "joint": Joint,
+    "ladder": Ladder,
+    "residual_ladder": ResidualLadder,
 }
 
 __all__ = [
@@ -21,6 +24,8 @@ __all__ = [
     "DiagonalNormal",
     "Epanechnikov",
     "Joint",
+    "Ladder",
     "Posterior",
+    "ResidualLadder",
     "VectorQuantized",
 ]

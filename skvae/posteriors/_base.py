@@ -33,6 +33,14 @@ class Posterior(Component):
         """Width of a code, of which the prior covers the first ``n_components``."""
         return shapes.n_components
 
+    # Whether latents come in groups, each drawn given those before it, and how many there are.
+    is_ladder = False
+    n_groups = 1
+
+    def first(self, shapes: Shapes) -> Shapes:
+        """Shapes of the latents that the prior of the estimator is of."""
+        return shapes
+
     def over(self, prior: Distribution) -> Distribution:
         """Prior over whole codes, given that of the latents that are any numbers."""
         return prior
