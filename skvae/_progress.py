@@ -91,3 +91,49 @@ class ProgressLine:
             print(f"\r{self.last}", end="", flush=True)
         else:
             print(self.last, flush=True)
+
+
+class RowsProgress:
+    """A bar of rows that are done: that of ``rich`` where it is there, else a line.
+
+    Parameters
+    ----------
+    name : str
+        What is done.
+    n_rows : int
+    verbose : int
+        0 shows nothing.
+    """
+
+    def __init__(self, name: str, n_rows: int, verbose: int):
+        self.name, self.n_rows, self.verbose, self.done = name, n_rows, verbose, 0
+        self.started = time.perf_counter()
+        self.bar = _rich_bar() if verbose else None
+        self.task = None if self.bar is None else self.bar.add_task(name, total=n_rows)
+
+    def advance(self, n_rows: int) -> None:
+        """Take note of rows that are done."""
+        self.done = min(self.done + n_rows, self.n_rows)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done)
+        elif self.verbose:
+            seconds = time.perf_counter() - self.started
+            print(f"{self.name}: {self.done:,} of {self.n_rows:,}  {seconds:.1f} s", flush=True)
+
+    def __enter__(self) -> RowsProgress:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _rich_bar():
+    try:
+        from rich import progress
+    except ImportError:
+        return None
+    columns = progress.Progress.get_default_columns()
+    return progress.Progress(*columns, progress.MofNCompleteColumn())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,9 +141,9 @@ class SourceMixin:
     def _learn(self, codec, X, sample_weight):
         """Fit the codec to the rows at hand, or to what a source can hold."""
         if self._streamed is not None:
-            sample = self._streamed[0]
-            X, sample_weight = sample.witnesses, sample.witness_weight(sample_weight)
-            X = check_table(self, X, reset=False)
+            sample, _, weight, _ = self._streamed
+            X = check_table(self, sample.witnesses, reset=False)
+            sample_weight = sample.witness_weight(None if weight is None else weight[sample.rows])
         return codec.fit(X, sample_weight=sample_weight)
 
     def _stream(self, job) -> Stream | None:
@@ -155,14 +155,16 @@ class SourceMixin:
         if job.validation_index is not None:
             held_out = np.sort(sample.rows[job.kept[job.validation_index[0].cpu().numpy()]])
 
-        def encode(table, weights):
-            rows = self._resident(check_table(self, table, reset=False), None)
-            if weights is not None:
-                weights = torch.as_tensor(weights, dtype=torch.float32)
-                rows = replace(rows, weights=weights.to(rows.values.device))
-            view = self.vae_.view
-            return rows if view is None else view.attach(
-                rows, self.codec_, np.random.RandomState(seed)
-            )  # fmt: skip
+        return Stream(source, partial(_encoded, self, seed), held_out, weight, seed)
 
-        return Stream(source, encode, held_out, weight, seed)
+
+def _encoded(estimator, seed: int, table, weights: np.ndarray | None):
+    """What is trained on of a table of a stream; processes that train along are sent this."""
+    rows = estimator._resident(check_table(estimator, table, reset=False), None)
+    if weights is not None:
+        weights = torch.as_tensor(weights, dtype=torch.float32)
+        rows = replace(rows, weights=weights.to(rows.values.device))
+    view = estimator.vae_.view
+    if view is None:
+        return rows
+    return view.attach(rows, estimator.codec_, np.random.RandomState(seed))

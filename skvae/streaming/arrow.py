@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from joblib import hash as joblib_hash
 
 try:
     import pyarrow as pa
@@ -85,6 +86,9 @@ class TableSource(ArrowSource):
     def select(self, names: Sequence[str]) -> Source:
         return TableSource(self.arrow.select(list(names)))
 
+    def contents(self) -> Any:
+        return joblib_hash(self.arrow.slice(0, self.block_rows).to_pydict())
+
 
 class DatasetSource(ArrowSource):
     """A ``pyarrow.dataset.Dataset``; a row group of a Parquet file is a piece.
@@ -117,6 +121,11 @@ class DatasetSource(ArrowSource):
 
     def select(self, names: Sequence[str]) -> Source:
         return DatasetSource(self.dataset, names)
+
+    def contents(self) -> Any:
+        paths = sorted(getattr(self.dataset, "files", ()))
+        there = [os.stat(path) for path in paths if os.path.exists(path)]
+        return paths, [(stat.st_size, stat.st_mtime_ns) for stat in there]
 
 
 def dataset_source(X) -> Source:

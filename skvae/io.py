@@ -1,0 +1,287 @@
+"""From files to files: what an estimator gives of tables that are larger than memory."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import hash as joblib_hash
+from sklearn.utils import check_random_state
+
+from ._files import FolderLock, replacing, sync_folder
+from ._progress import RowsProgress
+from ._version import __version__
+from .streaming import Source, source_of
+from .streaming.prefetch import ahead
+from .streaming.ranges import ranges_of
+from .table.frames import container_of
+
+__all__ = ["open_source", "transform_parquet"]
+
+ROWS_PER_PART = 1 << 17
+MANIFEST = "_manifest.json"
+
+
+def open_source(X, columns: Sequence[str] | None = None) -> Source:
+    """Rows to be read block by block, wherever an estimator takes a table.
+
+    Parameters
+    ----------
+    X : path, pyarrow.dataset.Dataset, pyarrow.Table or numpy.memmap
+        Parquet file or folder of them, or what has been opened.
+    columns : list of str, default=None
+        Those to read; None for all.
+
+    Returns
+    -------
+    source : Source
+        With ``n_rows`` and ``names``.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is none of these.
+    ValueError
+        If it has no such column.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from skvae.io import open_source
+    >>> source = open_source(pa.table({"id": [7, 8], "size": [1.5, 2.0]}), columns=["size"])
+    >>> source.n_rows, source.names
+    (2, ['size'])
+    """
+    source = source_of(X)
+    if source is None:
+        raise TypeError(
+            "open_source expected a path of Parquet files, a pyarrow dataset or table, or a "
+            f"numpy.memmap, got {type(X).__name__}. A table in memory needs no source."
+        )
+    if columns is None:
+        return source
+    unknown = [name for name in columns if name not in (source.names or ())]
+    if unknown:
+        raise ValueError(f"open_source: there is no column {unknown} among {source.names}.")
+    return source.select(list(columns))
+
+
+def transform_parquet(
+    estimator,
+    source,
+    target,
+    *,
+    method="transform",
+    keep: Sequence[str] = (),
+    rows_per_part: int = ROWS_PER_PART,
+    overwrite: bool = False,
+    verbose: int = 0,
+    **arguments,
+) -> Path:
+    """Apply a method of a fitted estimator to a table of any length, and write what it gives.
+
+    The rows stay in order.  What is done is kept beside ``target``, in a folder that ends in
+    ``.parts``, until all of it is there: called again after a crash, the function goes on.
+    Nobody sees a part of the result under the name of the whole.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted.
+    source : path, pyarrow.dataset.Dataset, pyarrow.Table, numpy.memmap or Source
+        Rows; of a file that has more columns, those that the estimator knows are read.
+    target : path
+        A file where it ends in ``.parquet``, else a folder of such files.
+    method : str, default="transform"
+        A method that gives one row per row: ``"score_samples"``, ``"predict"``, ...
+    keep : list of str, default=()
+        Columns of the source that are written along, such as an identifier.
+    rows_per_part : int, default=131072
+        Rows that are worked on at once, and lost at most when it is interrupted.
+    overwrite : bool, default=False
+        Whether a ``target`` that is there is replaced, at the end.
+    verbose : int, default=0
+        1 shows a progress bar.
+    **arguments
+        For the method.
+
+    Returns
+    -------
+    target : Path
+
+    Raises
+    ------
+    FileExistsError
+        If ``target`` is there, or parts of another call are.
+    RuntimeError
+        If another process writes them.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import pyarrow as pa, pyarrow.parquet as pq
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAETransformer
+    >>> from skvae.io import transform_parquet
+    >>> X = load_wine(as_frame=True).data
+    >>> vae = VAETransformer(n_components=2, max_iter=5, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows, scores = (os.path.join(folder, name) for name in ("X.parquet", "s.parquet"))
+    ...     pq.write_table(pa.Table.from_pandas(X), rows)
+    ...     path = transform_parquet(vae, rows, scores, method="score_samples", keep=["hue"])
+    ...     pq.read_table(path).shape
+    (178, 2)
+    """
+    return _Writing(
+        estimator, source, Path(target), method, list(keep), rows_per_part, arguments
+    ).run(overwrite, verbose)
+
+
+class _Writing:
+    def __init__(self, estimator, source, target, method, keep, rows_per_part, arguments):
+        if not hasattr(estimator, method):
+            raise ValueError(
+                f"transform_parquet: {type(estimator).__name__} has no method {method!r}."
+            )
+        self.apply = getattr(estimator, method)
+        found = open_source(source)
+        known = getattr(estimator, "feature_names_in_", None)
+        self.features = found.names if known is None or found.names is None else list(known)
+        features = self.features or []
+        unknown = sorted({*keep, *features} - set(found.names or ()))
+        if unknown:
+            raise ValueError(
+                f"transform_parquet: the source has no column {unknown}; it has {found.names}."
+            )
+        both = [*features, *(name for name in keep if name not in features)]
+        self.source = found if found.names is None else found.select(both)
+        self.target, self.method, self.keep = target, method, keep
+        self.rows_per_part, self.arguments = rows_per_part, arguments
+        self.folder = target.with_name(target.name + ".parts")
+        self.estimator = estimator
+        # Draws go on from part to part, and are the same after a crash.
+        self.draws = "random_state" in inspect.signature(self.apply).parameters
+        self.manifest = {
+            "skvae": __version__,
+            "estimator": joblib_hash(estimator),
+            "source": self.source.fingerprint(),
+            "method": method,
+            "keep": keep,
+            "rows_per_part": rows_per_part,
+            "arguments": joblib_hash(arguments),
+        }
+
+    def run(self, overwrite: bool, verbose: int) -> Path:
+        if self.target.exists() and not overwrite:
+            raise FileExistsError(
+                f"transform_parquet: {str(self.target)!r} is there. Choose another target, or "
+                "set overwrite=True."
+            )
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        lock = FolderLock(self.folder)
+        if not lock.acquire():
+            raise RuntimeError(
+                f"transform_parquet: another process works in {str(self.folder)!r}. Wait for it, "
+                "or choose another target."
+            )
+        try:
+            self._check_manifest()
+            self._write_parts(verbose)
+            self._hand_over()
+        finally:
+            lock.release()
+        return self.target
+
+    def _check_manifest(self) -> None:
+        path = self.folder / MANIFEST
+        if path.exists():
+            there = json.loads(path.read_text(encoding="utf-8"))
+            different = [name for name, value in self.manifest.items() if there.get(name) != value]
+            if different:
+                raise FileExistsError(
+                    f"transform_parquet: {str(self.folder)!r} holds parts of a call with another "
+                    f"{', '.join(different)}. Remove the folder, or choose another target."
+                )
+            return
+        with replacing(path) as file:
+            file.write(json.dumps(self.manifest, indent=1).encode())
+
+    def _write_parts(self, verbose: int) -> None:
+        import pyarrow.parquet as pq
+
+        n_parts = -(-self.source.n_rows // self.rows_per_part)
+        waiting = [k for k in range(n_parts) if not self._path(k).exists()]
+        progress = RowsProgress(f"{self.method} of rows", self.source.n_rows, verbose)
+        progress.advance((n_parts - len(waiting)) * self.rows_per_part)
+        with progress:
+            for number, table in ahead(ranges_of(self.source, self.rows_per_part, waiting)):
+                result = self._result(number, table)
+                with replacing(self._path(number)) as file:
+                    pq.write_table(result, file)
+                progress.advance(result.num_rows)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}.parquet"
+
+    def _result(self, number: int, table):
+        import pyarrow as pa
+
+        arguments = dict(self.arguments)
+        if self.draws:
+            given = arguments.get("random_state", getattr(self.estimator, "random_state", None))
+            seed = check_random_state(given).randint(np.iinfo(np.int32).max)
+            arguments["random_state"] = np.random.RandomState([seed, number])
+        features = table if self.features is None else table[self.features]
+        columns = dict(self._columns(self.apply(features, **arguments), len(table)))
+        clash = [name for name in self.keep if name in columns]
+        if clash:
+            raise ValueError(
+                f"transform_parquet: {self.method} gives columns named as {clash} in keep. Leave "
+                "them out of keep."
+            )
+        return pa.table({name: table[name] for name in self.keep} | columns)
+
+    def _columns(self, result, n_rows: int) -> Iterator[tuple[str, Any]]:
+        if container_of(result) != "numpy":
+            yield from ((str(name), result[name]) for name in result.columns)
+            return
+        if not isinstance(result, np.ndarray) or len(result) != n_rows or result.ndim > 2:
+            raise ValueError(
+                f"transform_parquet expected {self.method} of {type(self.estimator).__name__} to "
+                f"give one row per row in one table, got {type(result).__name__}."
+            )
+        if result.ndim == 1:
+            yield self.method, result
+            return
+        names = [f"{self.method}{j}" for j in range(result.shape[1])]
+        if self.method == "transform" and hasattr(self.estimator, "get_feature_names_out"):
+            names = list(self.estimator.get_feature_names_out())
+        yield from zip(names, np.ascontiguousarray(result.T))
+
+    def _hand_over(self) -> None:
+        """Give the parts the name of the whole."""
+        if self.target.suffix == ".parquet":
+            self._join()
+            shutil.rmtree(self.folder)
+            return
+        (self.folder / MANIFEST).unlink()
+        if self.target.exists():
+            shutil.rmtree(self.target)
+        os.rename(self.folder, self.target)
+        sync_folder(self.target.parent)
+
+    def _join(self) -> None:
+        import pyarrow.parquet as pq
+
+        paths = sorted(self.folder.glob("part-*.parquet"))
+        with replacing(self.target) as file:
+            with pq.ParquetWriter(file, pq.read_schema(paths[0])) as writer:
+                for path in paths:
+                    writer.write_table(pq.read_table(path))
