@@ -5,6 +5,7 @@ from importlib import import_module
 from ._version import __version__
 
 _MODULES = {
+    "TokenEncoder": "._token_encoder",
     "VAEImputer": "._imputer",
     "VAETransformer": "._transformer",
     "VAEOutlierDetector": "._outlier_detector",
@@ -13,6 +14,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "TokenEncoder",
     "VAEImputer",
     "VAEOutlierDetector",
     "VAESynthesizer",

@@ -110,6 +110,8 @@ class SemiSupervisedVAE(VAE):
         posterior, prior = self.posterior(self.encoded(every, network)), self.codes()
         z = posterior.rsample(_Shared(noise, self.n_classes), n_draws)
         likelihood = self.decode(z, self.given(every), network)
+        if self.training and isinstance(noise, Noise):
+            likelihood = likelihood.in_training(noise)
         values, mask = self._repeated(batch.values), self._repeated(batch.mask)
         by_class = likelihood.log_prob_rows(values, mask).unflatten(-1, (self.n_classes, -1))
         nats = kl(posterior, prior, z).unflatten(2, (self.n_classes, -1))

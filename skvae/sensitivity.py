@@ -109,6 +109,7 @@ def expected(cells: D.Distribution) -> Tensor:
 
 @expected.register(D.Categorical)
 @expected.register(D.Ordinal)
+@expected.register(D.TokenSequence)
 def _(cells) -> Tensor:
     return cells.probs
 

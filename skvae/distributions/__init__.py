@@ -14,6 +14,7 @@ from .counts import NegativeBinomial, Poisson, ZeroInflated
 from .epanechnikov import Epanechnikov
 from .normal import EncodedNormal, Normal
 from .sized_counts import SizedCounts
+from .token_sequence import TokenSequence
 
 __all__ = [
     "AutoregressiveCodes",
@@ -33,5 +34,6 @@ __all__ = [
     "SizedCounts",
     "StandardNormal",
     "StudentT",
+    "TokenSequence",
     "ZeroInflated",
 ]

@@ -37,6 +37,10 @@ class Distribution(_TorchDistribution):
         log_prob = self.log_prob(value)
         return (log_prob if mask is None else torch.where(mask, log_prob, 0.0)).sum(-1)
 
+    def in_training(self, noise: Noise) -> Distribution:
+        """The distribution that a step of training sees; it may hide cells from one another."""
+        return self
+
     def given(self, value: Tensor, mask: Tensor | None) -> Distribution:
         """The distribution of the other cells of rows of which some are known.
 

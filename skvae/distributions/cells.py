@@ -162,6 +162,9 @@ class Blocks(Distribution):
         cells = self._split(value, mask)
         return sum(p.log_prob_rows(v, m) for p, v, m in cells)  # type: ignore[return-value]
 
+    def in_training(self, noise: Noise) -> Blocks:
+        return Blocks([part.in_training(noise) for part in self.parts], self.widths)
+
     def given(self, value: Tensor, mask: Tensor | None) -> Blocks:
         cells = self._split(value, mask)
         return Blocks([part.given(v, m) for part, v, m in cells], self.widths)

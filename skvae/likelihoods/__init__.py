@@ -15,6 +15,7 @@ from .counts import (
 )
 from .discrete import Bernoulli, Categorical, Ordinal
 from .mixture import NormalMixture
+from .token_sequence import TokenSequence
 
 __all__ = [
     "LIKELIHOODS",
@@ -28,6 +29,7 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "StudentT",
+    "TokenSequence",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
 ]

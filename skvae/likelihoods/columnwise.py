@@ -24,6 +24,7 @@ from .counts import (
 )
 from .discrete import Bernoulli, Categorical, Ordinal
 from .mixture import NormalMixture
+from .token_sequence import TokenSequence
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "normal": Normal,
@@ -36,6 +37,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "negative_binomial": NegativeBinomial,
     "zero_inflated_poisson": ZeroInflatedPoisson,
     "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial,
+    "token_sequence": TokenSequence,
 }
 
 
@@ -44,7 +46,7 @@ class Columnwise(Component):
 
     Parameters
     ----------
-    continuous, count, binary, categorical, ordinal : str or Likelihood
+    continuous, count, binary, categorical, ordinal, token : str or Likelihood
         The likelihood of the columns of that kind.
 
     Examples
@@ -56,7 +58,7 @@ class Columnwise(Component):
 
     _parameter_constraints = {
         kind: [StrOptions({n for n, c in LIKELIHOODS.items() if c.kind == kind}), Likelihood]
-        for kind in ("continuous", "count", "binary", "categorical", "ordinal")
+        for kind in ("continuous", "count", "binary", "categorical", "ordinal", "token")
     }
 
     def __init__(
@@ -66,6 +68,7 @@ class Columnwise(Component):
         binary="bernoulli",
         categorical="categorical",
         ordinal="ordinal",
+        token="token_sequence",
     ):
         super().__init__()
         self.continuous = continuous
@@ -73,6 +76,7 @@ class Columnwise(Component):
         self.binary = binary
         self.categorical = categorical
         self.ordinal = ordinal
+        self.token = token
 
     @classmethod
     def of(cls, likelihood: Likelihood | Columnwise) -> Columnwise:

@@ -11,7 +11,7 @@ from .._component import Component, Shapes
 from ..noise import Noise
 
 # Kinds of which the encoder sees one number per category.
-CODED = ("categorical", "ordinal")
+CODED = ("categorical", "ordinal", "token")
 
 
 class Unfolding(Component):

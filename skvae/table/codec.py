@@ -13,6 +13,7 @@ from .columns import Column, ContinuousColumn
 from .frames import Panel, Part, Table, open_table, table_class
 from .kinds import CLASSES, MARGINS, NUMERIC, Kinds
 from .row_sizes import FEWEST_COLUMNS, DenseCells, RowSizes
+from .tokens import share_alphabet
 
 _CHOICES = {
     "numeric": (*NUMERIC, "auto"),
@@ -58,9 +59,10 @@ class TableCodec(BaseEstimator):
 
     Parameters
     ----------
-    numeric : {"continuous", "count", "binary", "auto"}, default="continuous"
+    numeric : {"continuous", "count", "binary", "token", "auto"}, default="continuous"
         The kind of the numeric columns. Continuous ones are standardised; counts
-        (whole numbers from 0) and binary ones (between 0 and 1) keep their values.
+        (whole numbers from 0) and binary ones (between 0 and 1) keep their values; tokens
+        are numbers without an order, of one alphabet in all columns.
         Boolean columns are binary, strings and categories categorical, categories in
         an order ordinal, and date-times continuous. "auto" tells columns apart by
         dtype and values: integers that are 0 or 1 are binary, whole numbers of a frame
@@ -79,7 +81,8 @@ class TableCodec(BaseEstimator):
         modelled as categories.
     column_kinds : dict or None, default=None
         Kinds by column name ("x0", "x1", ... for arrays) that take the place of those found:
-        "continuous", "positive", "count", "binary", "categorical", "ordinal" or "datetime".
+        "continuous", "positive", "count", "binary", "categorical", "ordinal", "token" or
+        "datetime".
     row_sizes : bool or "auto", default=False
         Whether the counts of a row share a size, which the encoder is then not shown.
         "auto": where all columns are counts, 16 at least, and the rows differ in size.
@@ -178,6 +181,7 @@ class TableCodec(BaseEstimator):
             classes = kinds.classes(names, panel, weight, is_frame)
             columns += _fitted(classes, names, panel, weight, self.range_ratio)
         self.container_ = table.container
+        share_alphabet(columns)
         self.columns_ = columns
         self._arrange(table)
         self.row_size_ = self._fit_row_sizes(table.X, weight) if self.row_sizes else None

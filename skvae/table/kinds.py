@@ -16,6 +16,7 @@ from .frames import Panel
 from .positive import PositiveColumn
 from .ranks import RankColumn
 from .row_sizes import SizedCountColumn
+from .tokens import TokenColumn
 
 # The modelled columns are grouped in this order, and blocks have one kind each.
 CLASSES: tuple[type[Column], ...] = (
@@ -28,19 +29,23 @@ CLASSES: tuple[type[Column], ...] = (
     CategoricalColumn,
     BinnedColumn,
     OrdinalColumn,
+    TokenColumn,
 )
 NUMERIC: dict[str, type[Column]] = {
     "continuous": ContinuousColumn,
     "count": CountColumn,
     "binary": BinaryColumn,
+    "token": TokenColumn,
 }
 MARGINS: dict[str, type[Column]] = {"scale": ContinuousColumn, "rank": RankColumn}
 
 _LABELS: dict[str, type[Column]] = {"categorical": CategoricalColumn, "ordinal": OrdinalColumn}
+# Kinds that only models of whole rows have; elsewhere such columns are categorical.
+_ONLY_ROWS = ("ordinal", "token")
 # What may be asked for, by the role that a column's dtype gives it.
 _ALLOWED: dict[str, dict[str, type[Column]]] = {
     "numeric": {**NUMERIC, "positive": PositiveColumn, **_LABELS},
-    "boolean": {**NUMERIC, **_LABELS},
+    "boolean": {kind: NUMERIC[kind] for kind in ("continuous", "count", "binary")} | _LABELS,
     "categorical": {"binary": CategoricalColumn, **_LABELS},
     "datetime": {"datetime": ContinuousColumn, "continuous": ContinuousColumn},
 }
@@ -57,7 +62,8 @@ class Kinds:
     column_kinds : dict or None
         Kinds by name.
     ordered : bool
-        Whether categories in a declared order are ordinal; elsewhere their order is ignored.
+        Whether categories in a declared order are ordinal, and tokens have a kind of their own;
+        elsewhere any order is ignored.
     """
 
     def __init__(self, numeric: str, margins: str, column_kinds: dict | None, ordered: bool):
@@ -128,7 +134,7 @@ class Kinds:
                 f"column_kinds takes column {name!r} for {kind}, but its dtype is {form.dtype}"
                 f"{cell}: it can be {' or '.join(map(repr, allowed))}. {_repair(kind, name)}."
             )
-        return allowed[kind] if self.ordered or kind != "ordinal" else CategoricalColumn
+        return allowed[kind] if self.ordered or kind not in _ONLY_ROWS else CategoricalColumn
 
 
 def _observed(panel: Panel) -> list:

@@ -1,0 +1,118 @@
+"""Networks for tables with columns of tokens."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from .._component import Component, Shapes
+from ..noise import Noise
+from ..recurrence import Recurrence
+from ._base import Network
+from .mlp import ACTIVATIONS, Perceptron
+
+
+class Tokens(Network):
+    """A recurrent layer that reads the tokens of a row, beside its other columns.
+
+    The tokens of a row, which :class:`skvae.likelihoods.TokenSequence` draws one after the
+    other, are read in their order; what is in memory then, on average over the steps and at the
+    last one, goes with all other columns into a perceptron.  From the code another perceptron
+    leads to what each likelihood needs.
+
+    Parameters
+    ----------
+    n_units : int, default=128
+        Units of the recurrent layer.
+    n_embedding : int, default=32
+        Numbers that a token is shown as.
+    hidden_layer_sizes : tuple of int, default=(128, 64)
+        Widths of the layers before the code; those behind it have them in reverse.
+    activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
+        Non-linearity of these.
+
+    Raises
+    ------
+    ValueError
+        If the table has no column of tokens.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import VAETransformer
+    >>> X = np.random.default_rng(0).integers(4, size=(60, 5))
+    >>> tokens = {"network": "tokens", "likelihood": "token_sequence"}
+    >>> vae = VAETransformer(2, **tokens, max_iter=2, random_state=0).fit(X)
+    >>> vae.reconstruct(X).shape
+    (60, 5)
+
+    References
+    ----------
+    Bowman et al., Generating Sentences from a Continuous Space, 2016.
+    """
+
+    _parameter_constraints = {
+        "n_units": [Interval(Integral, 1, None, closed="left")],
+        "n_embedding": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+    }
+
+    def __init__(
+        self, n_units=128, n_embedding=32, hidden_layer_sizes=(128, 64), activation="silu"
+    ):
+        super().__init__()
+        self.n_units = n_units
+        self.n_embedding = n_embedding
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+
+    def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
+        """Create encoder and decoder."""
+        sizes = dict(shapes.blocks).get("token", ())
+        if not sizes:
+            raise ValueError(
+                f"{self!r} reads columns of tokens, and the table has none. Pass likelihood="
+                "'token_sequence' for a table of tokens alone, name them in column_kinds={name: "
+                "'token'}, or use network='mlp'."
+            )
+        self.n_places, self.n_tokens = len(sizes), max(sizes)
+        self.first = shapes.n_inputs - shapes.n_conditions - shapes.n_exact
+        hidden = tuple(self.hidden_layer_sizes)
+        n_read = self.n_places * self.n_tokens
+        n_others = shapes.n_inputs - n_read
+        n_codes = shapes.n_components + shapes.n_conditions
+
+        def layers(n_in, n_out, hidden) -> Perceptron:
+            return Perceptron(n_in, n_out, hidden, self.activation, False).build(shapes, noise)
+
+        self.embedding = layers(self.n_tokens, self.n_embedding, ())
+        self.recurrence = Recurrence(self.n_embedding, self.n_units, "gru").build(shapes, noise)
+        self.encoder = layers(2 * self.n_units + n_others, n_encoded, hidden)
+        self.decoder = layers(n_codes, n_decoded, hidden[::-1])
+
+    def start_offset(self, offset: Tensor) -> None:
+        """Set the bias of the decoder's output."""
+        self.decoder.start_offset(offset)
+
+    def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
+        """Those of the encoder, but for what the scales of its last layer are made of."""
+        readers: list[Component] = [self.embedding, self.recurrence]
+        whole = [(p, slice(None)) for part in readers for p in part.parameters()]
+        return whole + self.encoder.locating(n_components)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Run the encoder."""
+        last = self.first + self.n_places * self.n_tokens
+        before, tokens, behind = inputs.tensor_split([self.first, last], -1)
+        steps = tokens.reshape(len(inputs), 1, -1, self.n_tokens)
+        shown = self.embedding(steps).view(len(inputs), -1, self.n_places, self.n_embedding)
+        states = self.recurrence(shown).view(*inputs.shape[:3], self.n_places, -1)
+        return self.encoder(torch.cat([states.mean(-2), states[..., -1, :], before, behind], -1))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Run the decoder."""
+        return self.decoder(z)
