@@ -30,6 +30,11 @@ class CellwiseVAE(GenerativeVAE):
         super().__init__(network, likelihood, encoding, view)
         self.trim = trim
 
+    @property
+    def rows_apart(self) -> bool:  # type: ignore[override]
+        """That no row of a batch is left out for the others."""
+        return not self.trim
+
     def build(self, shapes: Shapes, noise: Noise) -> CellwiseVAE:
         """Create the weights of all parts."""
         super().build(shapes, noise)

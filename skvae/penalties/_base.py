@@ -26,6 +26,8 @@ class Penalty(Component):
     asked.
     """
 
+    # Most penalties compare the rows of a batch.
+    rows_apart = False
     # Whether it must look at all rows before training, so that rows cannot come in batches.
     needs_whole_table = False
     # Most steps of training that are of use; None for as many as the estimator is given.

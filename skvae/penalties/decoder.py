@@ -56,7 +56,7 @@ class DecoderGradient(WeightedPenalty):
         **WeightedPenalty._parameter_constraints,
         "n_directions": [None, Interval(Integral, 1, None, closed="left")],
     }
-    decodes = True
+    decodes = rows_apart = True
 
     def __init__(self, weight=0.01, n_directions=1):
         super().__init__()
@@ -117,7 +117,7 @@ class DecoderDecay(WeightedPenalty):
     Autoencoders, 2020.
     """
 
-    decodes = True
+    decodes = rows_apart = True
 
     def __init__(self, weight=0.01):
         super().__init__()
@@ -152,7 +152,7 @@ class DecoderSpectrum(WeightedPenalty):
     Autoencoders, 2020; Yoshida and Miyato, Spectral Norm Regularization, 2017.
     """
 
-    decodes = True
+    decodes = rows_apart = True
 
     def __init__(self, weight=0.1):
         super().__init__()

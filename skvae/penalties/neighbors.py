@@ -78,7 +78,7 @@ class NeighborGraph(Penalty):
         "keep_neighbors": ["boolean"],
         "target_weight": [Interval(Real, 0, 1, closed="both")],
     }
-    needs_whole_table = keeps_metric = True
+    needs_whole_table = keeps_metric = rows_apart = True
     # A decoder of codes that do not move bears large steps, and is soon trained.
     n_steps, step_factor = 900, 3.0
 

@@ -71,6 +71,8 @@ class VectorQuantized(Posterior):
 
     has_density = False
     is_discrete = True
+    # A codebook follows the rows of a whole batch.
+    rows_apart = False
 
     @property
     def has_bound(self) -> bool:
