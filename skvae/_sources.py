@@ -162,8 +162,8 @@ def _encoded(estimator, seed: int, table, weights: np.ndarray | None):
     """What is trained on of a table of a stream; processes that train along are sent this."""
     rows = estimator._resident(check_table(estimator, table, reset=False), None)
     if weights is not None:
-        weights = torch.as_tensor(weights, dtype=torch.float32)
-        rows = replace(rows, weights=weights.to(rows.values.device))
+        given = torch.as_tensor(weights, dtype=torch.float32)
+        rows = replace(rows, weights=given.to(rows.values.device))
     view = estimator.vae_.view
     if view is None:
         return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +154,14 @@ class ArraySource(Source):
     def n_columns(self) -> int:
         return self._width
 
+    def __reduce__(self):
+        # Another process maps the file itself.
+        X = self.X
+        if not isinstance(X, np.memmap) or not isinstance(X.base, mmap):
+            return type(self), (np.asarray(X),)
+        file = X.filename, X.dtype, "r", X.offset, X.shape, "F" if X.flags.fnc else "C"
+        return _mapped, file
+
     def read(self, piece: Piece) -> Iterator[np.ndarray]:
         yield np.array(self.X[piece.first : piece.first + piece.n_rows])
 
@@ -180,6 +189,10 @@ class ArraySource(Source):
     def contents(self) -> Any:
         some = np.asarray(self.X[:: len(self.X) // 64 + 1])
         return self.X.shape, self.X.dtype.str, joblib_hash(some)
+
+
+def _mapped(*file) -> ArraySource:
+    return ArraySource(np.memmap(*file))
 
 
 def source_of(X: Any) -> Source | None:

@@ -55,6 +55,28 @@ class Stream:
         """How many rows are mixed at once, about."""
         return max(min(CHUNK_ROWS, CHUNK_CELLS // max(self.source.n_columns, 1)), 1)
 
+    def lanes(self, n: int) -> list[Stream]:
+        """Cut the stream into ``n`` streams of whole pieces, of as equal length as these allow.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer pieces than lanes.
+        """
+        if len(self.pieces) < n:
+            raise ValueError(
+                f"Expected {n} or more pieces to make as many shards of, got {len(self.pieces)}. "
+                "Write the Parquet files with smaller row groups, or lower n_shards."
+            )
+        parts: list[list[Piece]] = [[] for _ in range(n)]
+        n_rows = np.zeros(n, dtype=np.int64)
+        for piece in sorted(self.pieces, key=lambda piece: -piece.n_rows):
+            shortest = int(n_rows.argmin())
+            parts[shortest].append(piece)
+            n_rows[shortest] += piece.n_rows
+        how = self.left_out, self.sample_weight, self.seed
+        return [Stream(self.source, self.encode, *how, sorted(part)) for part in parts]
+
     def chunks(self, epoch: int, sizes: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
         """Yield rows as ``encode`` makes them, each with the sizes of its batches.
 

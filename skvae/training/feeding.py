@@ -69,6 +69,10 @@ class Streamed:
             index = torch.arange(len(rows.values), device=rows.values.device)
             yield rows, index.expand(self.n_members, -1), group
 
+    def lanes(self, n: int) -> list[Streamed]:
+        """Cut the stream into ``n`` lanes of whole pieces."""
+        return [Streamed(stream, self.n_members) for stream in self.stream.lanes(n)]
+
     def select(self, members: Tensor) -> Streamed:
         """The stream for these members of a stack."""
         return Streamed(self.stream, len(members))

@@ -6,11 +6,13 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._memory import in_training
 from .._pass import Batch, Pass
 from .._process import arithmetic
 from ..exceptions import DivergedError
@@ -90,7 +92,7 @@ def train(
     process = arithmetic(settings.n_threads, settings.precision)
     group = current_group() if group is None else group
     begin = _Run if group is None else group.run
-    with process, np.errstate(all="ignore"):
+    with process, in_training(settings.batch_size), np.errstate(all="ignore"):
         run = begin(vae, objective, rows, train_index, validation_index, noise, settings, stream)
         run.isolate = isolate
         run.optimizer.load_state(optimizer_state)
@@ -116,7 +118,7 @@ class _Run:
         self.members = np.arange(n_members)
         self.gaussian = GaussianStep.of(vae, objective, self.optimizer)
         resident = Resident(rows, train_index)
-        self.feed = resident if stream is None else Streamed(stream, n_members)
+        self.feed: Any = resident if stream is None else Streamed(stream, n_members)
         self.batch_sizes = even_sizes(self.feed.n_rows, settings.batch_size)
         self.terms: Terms | None = None
         self.epoch, self.orders = 0, Orders(noise)
@@ -130,6 +132,7 @@ class _Run:
         self.history = History(n_members, *limits)
         penalty = getattr(vae, "penalty", None)
         # Against a critic that learns along, losses of different epochs do not compare.
+        self.history.n_unjudged = objective.n_unjudged
         self.history.last_is_best = penalty is not None and penalty.has_critic
 
     def fit(self, on_epoch: Callable[[dict], bool]) -> History:
@@ -152,6 +155,7 @@ class _Run:
             terms = self._train_epoch(epoch)
             held_out = self._validate() if self.validation else None
             record = self.history.append(epoch, self.members, terms, held_out)
+            self.epoch, self.terms = epoch + 1, None
             self._check_finite(epoch, terms["loss"] + (held_out or {}).get("loss", 0.0))
             self._keep(self.history.improved[self.members])
             if on_epoch(record) or self.history.all_stopped:
@@ -172,7 +176,6 @@ class _Run:
             done += size
             if self.part is not None and self.part.is_due():
                 self.part.save(self)
-        self.epoch, self.terms = epoch + 1, None
         return self._means(terms, self.log_unit)
 
     def _step(self, batch: Batch, progress: float) -> Sequence:
