@@ -29,6 +29,14 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be written, or not be read and was left alone."""
 
 
+class DeviceMemoryError(SkvaeError, MemoryError):
+    """The memory of a device is too small for what was asked of it."""
+
+
+class SmallerBatchesWarning(UserWarning):
+    """The memory of a device was full, and fewer rows were worked on at once."""
+
+
 class PosteriorCollapseWarning(UserWarning):
     """The latent code carries no information about the rows."""
 

@@ -16,6 +16,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from ._memory import in_parts
 from ._pass import Batch, Pass
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
@@ -81,13 +82,12 @@ def in_chunks(
     n = len(arrays[0])
     # A few rows need not wait for a full chunk; the kernels, and so the bits, are the same.
     rows_at_once = min(rows_at_once, max(2 * MIN_CHUNK_ROWS, 1 << (n - 1).bit_length()))
-    results: list[list[np.ndarray]] = []
-    for start in range(0, n, rows_at_once):
-        stop = min(start + rows_at_once, n)
-        tensors = [_chunk(array, start, stop, rows_at_once, device) for array in arrays]
-        parts = [t[: stop - start].cpu().numpy() for t in function(*tensors)]
-        results.append(parts)
-    return [np.concatenate(parts) for parts in zip(*results)]
+
+    def results(start: int, stop: int, size: int) -> list[np.ndarray]:
+        tensors = [_chunk(array, start, stop, size, device) for array in arrays]
+        return [t[: stop - start].cpu().numpy() for t in function(*tensors)]
+
+    return [np.concatenate(parts) for parts in zip(*in_parts(results, n, rows_at_once))]
 
 
 def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
@@ -101,14 +101,19 @@ def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
     return part[None, None]
 
 
-def encode(vae: VAE, inputs: np.ndarray, device) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior mean and standard deviation of the first member, ``(rows, n_components)``."""
+def encode(
+    vae: VAE, inputs: np.ndarray, device, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean and standard deviation of the first member, ``(rows, n_components)``.
 
-    def infer(x: Tensor) -> tuple[Tensor, ...]:
-        posterior = vae.infer(x)
+    ``mask (rows, columns)`` says which cells are observed, for models that must know.
+    """
+
+    def infer(x: Tensor, seen: Tensor | None) -> tuple[Tensor, ...]:
+        posterior = vae.infer(x, mask=seen)
         return posterior.mean[0, 0], posterior.stddev[0, 0]
 
-    loc, scale = in_chunks(infer, [inputs], device, chunk_rows(width=inputs.shape[1]))
+    loc, scale = in_chunks(infer, [inputs, mask], device, chunk_rows(width=inputs.shape[1]))
     return loc, scale
 
 
@@ -142,16 +147,16 @@ def sample(
     vae: VAE, n_rows: int, noise: Noise, conditions: np.ndarray | None = None
 ) -> np.ndarray:
     """Draw codes from the prior and cells from the likelihood, ``(rows, columns)``."""
-    parts = []
-    for start in range(0, n_rows, 64 * CHUNK_ROWS):
-        stop = min(start + 64 * CHUNK_ROWS, n_rows)
+
+    def drawn(start: int, stop: int, size: int) -> np.ndarray:
         given = None
         if conditions is not None:
             given = torch.as_tensor(conditions[start:stop], device=noise.device)[None, None]
         z = vae.codes().sample(noise, stop - start)
         given = vae.drawn_conditions(noise, stop - start, given)
-        parts.append(vae.decode(z, given).sample(noise)[0, 0].cpu().numpy())
-    return np.concatenate(parts)
+        return vae.decode(z, given).sample(noise)[0, 0].cpu().numpy()
+
+    return np.concatenate(in_parts(drawn, n_rows, 64 * CHUNK_ROWS))
 
 
 def log_marginal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .._memory import in_parts
 from ..noise import Noise
 from .model import GenerativeVAE
 
@@ -33,9 +34,11 @@ def draw(vae: GenerativeVAE, values: np.ndarray, given: np.ndarray, rng, device)
     seeds = rng.randint(np.iinfo(np.int32).max, size=vae.n_members)
     noise = Noise(seeds, device)
     out = np.where(given, values, 0.0).astype(np.float32)
-    for start in range(0, len(out), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        _draw_part(vae, out[rows], given[rows].copy(), rng, noise)
+
+    def part(start: int, stop: int, size: int) -> None:
+        _draw_part(vae, out[start:stop], given[start:stop].copy(), rng, noise)
+
+    in_parts(part, len(out), ROWS_AT_ONCE)
     return out
 
 
