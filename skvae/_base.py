@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -92,6 +93,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [None, str, os.PathLike],
         "unknown": [StrOptions({"error", "missing"})],
         "margins": [StrOptions({"scale", "rank"})],
         "column_kinds": [dict, None],
@@ -134,6 +136,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         n_iter_no_change=20,
         tol=1e-4,
         warm_start=False,
+        checkpoint=None,
         unknown="error",
         margins="scale",
         column_kinds=None,
@@ -172,6 +175,7 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.unknown = unknown
         self.margins = margins
         self.column_kinds = column_kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._persistence import check_version, stamp_version
+from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import by_parts, fits_samples
 from .imputation.codec import ImputationCodec
@@ -81,6 +83,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Epochs without improvement before a member stops.
     tol : float, default=1e-4
         Smallest improvement that counts, nats per row.
+    checkpoint : path or None, default=None
+        Folder in which ``fit`` keeps where it is, about every second.  Killed and called again
+        in the same way, it goes on and ends with the same bits as without the kill.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that ``fit`` did not see: refuse it, or leave it where it
         is and use it for nothing.
@@ -153,6 +158,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "checkpoint": [None, str, os.PathLike],
         "unknown": [StrOptions({"error", "missing"})],
         "column_kinds": [dict, None],
         "n_jobs": [None, Integral],
@@ -182,6 +188,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         validation_fraction=0.1,
         n_iter_no_change=5,
         tol=1e-4,
+        checkpoint=None,
         unknown="error",
         column_kinds=None,
         n_jobs=None,
@@ -207,6 +214,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
         self.unknown = unknown
         self.column_kinds = column_kinds
         self.n_jobs = n_jobs
@@ -216,6 +224,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @resumable
     @fits_samples
     def fit(self, X, y=None):
         """Learn how the cells of a row hang together.

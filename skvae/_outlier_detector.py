@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
 from ._base import BaseVAE
 from ._explanation import ExplanationMixin
 from ._promises import PromisesMixin
+from ._resuming import resumable
 from ._scoring import ScoringMixin
 from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
@@ -125,6 +126,9 @@ class VAEOutlierDetector(  # type: ignore[misc]
         Smallest improvement that counts, nats per row.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the model at hand, its units and categories kept.
+    checkpoint : path or None, default=None
+        Folder in which ``fit`` keeps where it is, about every second.  Killed and called again
+        in the same way, it goes on and ends with the same bits as without the kill.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that ``fit`` did not see.
     margins : {"scale", "rank"}, default="scale"
@@ -255,6 +259,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         n_iter_no_change=20,
         tol=1e-4,
         warm_start=False,
+        checkpoint=None,
         unknown="error",
         margins="scale",
         column_kinds=None,
@@ -291,6 +296,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoint=checkpoint,
             unknown=unknown,
             margins=margins,
             column_kinds=column_kinds,
@@ -308,6 +314,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @resumable
     @fits_sources
     def fit(self, X, y=None, sample_weight=None):
         """Train on the rows of ``X`` and set the threshold.

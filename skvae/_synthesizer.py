@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from numbers import Integral, Real
 
@@ -11,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._persistence import check_version, stamp_version
+from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import fits_samples
 from .synthesis.fitting import (
@@ -69,6 +71,9 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Epochs without improvement before a member stops.
     tol : float, default=1e-4
         Smallest improvement that counts, nats per row.
+    checkpoint : path or None, default=None
+        Folder in which ``fit`` keeps where it is, about every second.  Killed and called again
+        in the same way, it goes on and ends with the same bits as without the kill.
     column_kinds : dict or None, default=None
         Kinds by column name that take the place of those found.
     n_jobs : int or None, default=None
@@ -134,6 +139,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "checkpoint": [None, str, os.PathLike],
         "column_kinds": [dict, None],
         "n_jobs": [None, Integral],
         "device": [str],
@@ -159,6 +165,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         validation_fraction=0.1,
         n_iter_no_change=20,
         tol=1e-4,
+        checkpoint=None,
         column_kinds=None,
         n_jobs=None,
         device="auto",
@@ -180,6 +187,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
         self.column_kinds = column_kinds
         self.n_jobs = n_jobs
         self.device = device
@@ -188,6 +196,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @resumable
     @fits_samples
     def fit(self, X, y=None):
         """Learn what the rows of a table look like.

@@ -11,6 +11,7 @@ from ._conditional import ConditionalMixin
 from ._decoding import DecodingMixin
 from ._forecasting import ForecastingMixin
 from ._latents import LatentsMixin
+from ._resuming import resumable
 from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
@@ -121,6 +122,9 @@ class VAETransformer(
         Smallest improvement that counts, nats per row.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the model at hand, its units and categories kept.
+    checkpoint : path or None, default=None
+        Folder in which ``fit`` keeps where it is, about every second.  Killed and called again
+        in the same way, it goes on and ends with the same bits as without the kill.
     unknown : {"error", "missing"}, default="error"
         What to do with a category that ``fit`` did not see.
     margins : {"scale", "rank"}, default="scale"
@@ -207,6 +211,7 @@ class VAETransformer(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @resumable
     @fits_sources
     def fit(self, X, y=None, sample_weight=None):
         """Train on the rows of ``X``.

@@ -216,6 +216,7 @@ def test_estimators_know_only_the_base(name):
         "_latents",
         "_persistence",
         "_promises",
+        "_resuming",
         "_scoring",
         "_sklearn_compat",
         "_sources",
