@@ -1,0 +1,86 @@
+"""Tables as the inputs of a graph."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+def feeds(session: Any, X: Any) -> dict[str, np.ndarray]:
+    """A table as what a session of onnxruntime reads; it needs no torch.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        Of a graph by ``to_onnx``.
+    X : array-like or DataFrame of shape (n_rows, n_features)
+        Rows, with the columns of ``fit``; missing cells as in ``fit``.
+
+    Returns
+    -------
+    feeds : dict of str to ndarray
+        An array for each input of the graph.
+
+    Raises
+    ------
+    ValueError
+        If a column of the graph is not in the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skvae import VAETransformer
+    >>> from skvae.export import feeds, to_onnx
+    >>> X = np.random.default_rng(0).normal(size=(50, 3))
+    >>> vae = VAETransformer(1, max_iter=2, random_state=0).fit(X)
+    >>> session = onnxruntime.InferenceSession(to_onnx(vae).SerializeToString())
+    >>> feeds(session, X)["X"].shape
+    (50, 3)
+    """
+    inputs = {node.name: node.type for node in session.get_inputs()}
+    if list(inputs) == ["X"] and not hasattr(X, "columns"):
+        return {"X": np.asarray(X, dtype=TYPES[inputs["X"]])}
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
+    frame.columns = frame.columns.map(str)
+    if list(inputs) == ["X"]:
+        numbers = [_numbers(frame[name], TYPES[inputs["X"]]) for name in frame.columns]
+        return {"X": np.concatenate(numbers, 1)}
+    lacking = [name for name in inputs if name not in frame.columns]
+    if lacking:
+        raise ValueError(
+            f"feeds expects a table with the columns {list(inputs)}; {lacking} are not there."
+        )
+    properties = session.get_modelmeta().custom_metadata_map
+    missing = json.loads(properties.get("missing_text", "{}"))
+    return {
+        name: _text(frame[name], missing.get(name, ""))
+        if kind == "tensor(string)"
+        else _numbers(frame[name], TYPES[kind])
+        for name, kind in inputs.items()
+    }
+
+
+def _text(column: pd.Series, missing: str) -> np.ndarray:
+    cells = column.astype(object)
+    return cells.where(cells.notna(), missing).astype(str).to_numpy(dtype=object)[:, None]
+
+
+def _numbers(column: pd.Series, dtype: Any) -> np.ndarray:
+    if column.dtype.kind == "M":
+        zone = getattr(column.dt, "tz", None)
+        plain = column if zone is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
+        dates = plain.to_numpy(dtype="datetime64[ns]")
+        seconds = dates.view(np.int64) / 1e9
+        return np.where(np.isnat(dates), np.nan, seconds).astype(dtype)[:, None]
+    return column.to_numpy(dtype=np.float64, na_value=np.nan).astype(dtype)[:, None]

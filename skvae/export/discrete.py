@@ -1,0 +1,82 @@
+"""Likelihoods of flags, categories and levels in a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..likelihoods import Bernoulli, Categorical, Ordinal
+from .arrays import array_of, softplus
+from .graph import Value
+from .likelihoods import LIKELIHOODS, Block
+
+# In the place of infinity, of which differences and products are no numbers.
+FAR = np.float32(1e30)
+
+
+@LIKELIHOODS.of(Bernoulli)
+class Flags(Block):
+    """Zeros and ones."""
+
+    @property
+    def point(self):
+        return self.parameters.apply("Sigmoid")
+
+    def log_prob(self, values):
+        return values * self.parameters - softplus(self.parameters)
+
+
+@LIKELIHOODS.of(Categorical)
+class Categories(Block):
+    """A softmax for each column, all side by side with places of no probability between."""
+
+    def __init__(self, part, parameters):
+        super().__init__(part, parameters)
+        index, padding = array_of(part.index)[0], array_of(part.padding)[0]
+        wide = parameters.take(index.ravel()).shaped(0, 0, 0, *index.shape)
+        self.logits = wide + np.where(padding, -FAR, np.float32(0.0))
+        self.n_categories = index.shape[1]
+
+    @property
+    def point(self):
+        return self.logits.argmax().cast(np.float32)
+
+    def log_prob(self, values):
+        codes = np.arange(self.n_categories, dtype=np.float32)
+        chosen = values.expanded(-1).equals(codes)
+        log_probs = self.logits.apply("LogSoftmax", axis=-1)
+        return self.graph.where(chosen, log_probs, 0.0).sum(-1)
+
+
+@LIKELIHOODS.of(Ordinal)
+class Levels(Block):
+    """Levels between thresholds on a line."""
+
+    def __init__(self, part, parameters):
+        super().__init__(part, parameters)
+        # They are the same for all rows.
+        thresholds = array_of(part(None).thresholds)
+        self.thresholds = np.where(np.isinf(thresholds), FAR, thresholds)
+
+    @property
+    def point(self):
+        above = self.parameters.expanded(-1) > self.graph.constant(self.thresholds)
+        return above.cast(np.float32).sum(-1)
+
+    def log_prob(self, values):
+        ends = [np.full_like(self.thresholds[..., :1], end) for end in (-FAR, FAR)]
+        edges = np.concatenate([ends[0], self.thresholds, ends[1]], -1)
+        n_edges = edges.shape[-1]
+        columns = np.arange(edges.shape[-2], dtype=np.int64) * n_edges
+        place = values.cast(np.int64) + columns
+        with np.errstate(divide="ignore"):
+            within = np.log(-np.expm1(edges[..., :-1] - edges[..., 1:]))
+        within = np.where(np.isinf(within), 0.0, within)
+        within = np.concatenate([within, ends[1]], -1)
+
+        def at(table: np.ndarray, where: Value) -> Value:
+            flat = table.reshape(len(table), -1).astype(np.float32)
+            return self.graph.constant(flat).take(where, 1).expanded(1)
+
+        lower, upper = at(edges, place), at(edges, place + 1)
+        below, above = softplus(self.parameters - upper), softplus(lower - self.parameters)
+        return at(within, place) - below - above

@@ -1,0 +1,63 @@
+"""Posteriors in a graph: where codes lie, and draws of them with their densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..exceptions import ExportError
+from ..posteriors import LOG_SCALE_BOUND, Deterministic, DiagonalNormal, Epanechnikov
+from .arrays import per_column
+from .graph import Value
+from .registry import Exporters
+
+POSTERIORS = Exporters("posterior")
+HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
+
+
+@POSTERIORS.of(Deterministic)
+class Points:
+    """Codes that the encoder gives as they are.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    parameters : Value (members, 1, rows, width)
+        What the encoder says.
+    n_latents : int
+    """
+
+    def __init__(self, posterior: Any, parameters: Value, n_latents: int):
+        self.posterior, self.loc = posterior, parameters
+
+    @property
+    def mean(self) -> Value:
+        """Mean of the codes, ``(members, 1, rows, n_components)``."""
+        return self.loc
+
+    def drawn(self, eps: np.ndarray) -> tuple[Value, Value]:
+        """Codes ``(members, draws, rows, n_components)`` and their log densities ``(...)``."""
+        raise ExportError(
+            f"The posterior {self.posterior!r} has no density over codes, which score_samples "
+            "needs. Export other methods."
+        )
+
+
+# In scores that of compact support proposes codes by the normal of the same moments.
+@POSTERIORS.of(DiagonalNormal, Epanechnikov)
+class Normals(Points):
+    """Independent normals per latent."""
+
+    def __init__(self, posterior, parameters, n_latents):
+        loc, raw = parameters.parts([n_latents, n_latents])
+        super().__init__(posterior, loc, n_latents)
+        factor = per_column(loc.graph, posterior.log_factor)
+        squashed = (raw / LOG_SCALE_BOUND).apply("Tanh")
+        self.log_scale = squashed * LOG_SCALE_BOUND + factor
+
+    def drawn(self, eps):
+        z = self.loc + self.log_scale.exp() * eps
+        # (z - loc) / scale is the draw again.
+        constant = 0.5 * np.square(eps).sum(-1) + HALF_LOG_2PI * eps.shape[-1]
+        return z, -self.log_scale.sum(-1) - constant

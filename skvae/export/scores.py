@@ -1,0 +1,168 @@
+"""Scores of detectors in a graph."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import numpy as np
+
+from .. import VAEOutlierDetector
+from ..scores import (
+    BlendedScore,
+    BoundScore,
+    ConditionalScore,
+    LikelihoodScore,
+    LocalScore,
+    ModelScore,
+)
+from ..scores.statistics import N_BINS, CellSurprise, Margins, Unlikelihood
+from ..scores.surprise import Surprise
+from .conditional import log_prob_of_cells
+from .graph import Value
+from .methods import METHODS, Export
+from .neighborhood import Described, Reference, statistics
+from .registry import Exporters
+from .searching import interpolated
+
+SCORES = Exporters("score function")
+STATISTICS = Exporters("statistic")
+
+
+@SCORES.of(LikelihoodScore)
+def likelihood(score: Any, export: Export) -> Value:
+    """Log p(x) of each row, ``(rows, 1)``."""
+    return export.log_marginal(export.estimator.n_draws)
+
+
+@SCORES.of(BoundScore)
+def bound(score: Any, export: Export) -> Value:
+    """Lower bound on it."""
+    return export.bound(export.estimator.n_draws)
+
+
+@SCORES.of(ConditionalScore)
+def conditional(score: Any, export: Export) -> Value:
+    """Sum over cells, each given the others."""
+    cells = log_prob_of_cells(score.cells_, export.rows)
+    return export.checked(cells.sum(-1, keep=True))
+
+
+@SCORES.of(BlendedScore, LocalScore, ModelScore)
+def blended(score: Any, export: Export) -> Value:
+    """Minus the surprise of each row."""
+    rows = describe(export)
+    odd = {name: STATISTICS(s)(s, export, rows) for name, s in score.statistics_.items()}
+    reference = held = None
+    if score.reference_ is not None:
+        reference = Reference(export.graph, score.reference_)
+        held = reference.holds(rows)
+    ways = [_way(way, rows, odd, reference, held) for way in score.ways_]
+    if score.keys_ is None:
+        return export.checked(-ways[0])
+    if held is None:
+        held = export.graph.filled(rows.inputs, False, bool)
+    as_member, as_novelty = ways
+    return export.checked(-export.graph.where(held, as_member, as_novelty))
+
+
+def _way(way: Any, rows: Described, odd: dict, reference: Any, held: Any) -> Value:
+    found = [s for part in way.neighborhoods for s in statistics(part, rows, reference, held)]
+    found += [odd[name] for name in way.counted]
+    nats = [surprised(s, x) for s, x in zip(way.surprises, found)]
+    mean = functools.reduce(operator.add, nats) / float(len(nats))
+    return surprised(way.surprise, mean)
+
+
+def surprised(surprise: Surprise, statistic: Value) -> Value:
+    """Nats of surprise of a statistic ``(rows, 1)``."""
+    low, high = surprise.knots_[0], surprise.knots_[-1]
+    nats = interpolated(statistic, surprise.knots_, surprise.nats_)
+    below = (statistic - low).at_most(0.0) / surprise.scale_
+    above = (statistic - high).at_least(0.0) / surprise.scale_
+    return nats + above + below * 0.01
+
+
+def describe(export: Export) -> Described:
+    """Rows as the detector sees them."""
+    model, rows = export.whole(), export.rows
+    loc = model.posterior(rows.inputs).mean
+    x, found, start = rows.inputs.expanded(0, 1), [], 0
+    vae = model.vae
+    for kind, part, width in zip(
+        vae.likelihood.kinds, model.decoded(loc, model.conditions(x)), vae.likelihood.widths
+    ):
+        values = rows.values.take(np.arange(start, start + width))
+        start += width
+        left = values - part.point if kind == "continuous" else -part.log_prob(values)
+        found.append(left.cast(np.float32))
+    apart = export.graph.joined(found).reduce("Mean", 0).squeezed(0)
+    return Described(rows.inputs, apart * rows.mask.cast(np.float32))
+
+
+@STATISTICS.of(Margins)
+def margins(statistic: Any, export: Export, rows: Described) -> Value:
+    """How rare the values of a row are in their columns."""
+    x, graph = rows.inputs, export.graph
+    place = ((x - statistic.low_) / statistic.width_).apply("Floor").clipped(0.0, N_BINS - 1.0)
+    below, above = x < statistic.low_, x > statistic.high_
+    place = graph.where(below, -1.0, graph.where(above, float(N_BINS), place)) + 1.0
+    n_columns, n_bins = statistic.nats_.shape
+    flat = place.cast(np.int64) + np.arange(n_columns) * n_bins
+    nats = graph.constant(statistic.nats_.ravel()).take(flat, 0)
+    return nats.reduce("Mean", -1, keep=True)
+
+
+@STATISTICS.of(CellSurprise)
+def cell_surprise(statistic: Any, export: Export, rows: Described) -> Value:
+    """How unlikely cells are given the others."""
+    cells = -log_prob_of_cells(statistic.conditional_.cells_, export.rows)
+    observed = ~cells.equals(0.0)
+    parts = cells.parts([1] * len(statistic.surprises_))
+    nats = [surprised(s, x) for s, x in zip(statistic.surprises_, parts)]
+    total = export.graph.where(observed, export.graph.joined(nats), 0.0).sum(-1, keep=True)
+    return total / observed.cast(np.float64).sum(-1, keep=True).at_least(1.0)
+
+
+@STATISTICS.of(Unlikelihood)
+def unlikelihood(statistic: Any, export: Export, rows: Described) -> Value:
+    """Minus log p(x)."""
+    return -export.log_marginal(export.estimator.n_draws)
+
+
+def score(export: Export) -> Value:
+    """Score of each row ``(rows, 1)``, by the detector's own function."""
+    fitted = export.estimator.score_
+    return SCORES(fitted)(fitted, export)
+
+
+def decision(export: Export) -> Value:
+    """Score above the threshold ``(rows, 1)``."""
+    return score(export) - float(export.estimator.offset_)
+
+
+def label(export: Export, above: Value) -> Value:
+    """+1 for inliers, -1 for outliers and rows that have no score, ``(rows, 1)``."""
+    return export.graph.where(above >= 0.0, np.int64(1), np.int64(-1), np.int64)
+
+
+def _score_samples(export: Export, name: str) -> None:
+    export.graph.output(name, score(export).squeezed(-1))
+
+
+def _decision_function(export: Export, name: str) -> None:
+    export.graph.output(name, decision(export).squeezed(-1))
+
+
+def _predict(export: Export, name: str) -> None:
+    export.graph.output(name, label(export, decision(export)).squeezed(-1))
+
+
+METHODS.of(VAEOutlierDetector)(
+    {
+        "decision_function": _decision_function,
+        "predict": _predict,
+        "score_samples": _score_samples,
+    }
+)
