@@ -118,7 +118,6 @@ def _close(container: Any, graph: Graph, operator: Any, found: list[Value]) -> N
         graph.pass_on(variable.full_name, value.cast(TYPES[type(variable.type)]))
     container.initializers.extend(graph.used_constants())
     container.nodes.extend(graph.nodes)
-    versions = {
-        (node.domain, container.target_opset_any_domain(node.domain)) for node in graph.nodes
-    }
-    container.node_domain_version_pair_sets.update(versions)
+    for domain in {node.domain for node in graph.nodes}:
+        version = ML_OPSET if domain == ML else graph.opset
+        container.node_domain_version_pair_sets.add((domain, version))

@@ -26,6 +26,8 @@ from .neighborhood import Described, Reference, statistics
 from .registry import Exporters
 from .searching import interpolated
 
+# The outermost rows of the table are no farther out where another machine rounds otherwise.
+SAME_BIN = 1e-5
 SCORES = Exporters("score function")
 STATISTICS = Exporters("statistic")
 
@@ -104,9 +106,11 @@ def describe(export: Export) -> Described:
 @STATISTICS.of(Margins)
 def margins(statistic: Any, export: Export, rows: Described) -> Value:
     """How rare the values of a row are in their columns."""
-    x, graph = rows.inputs, export.graph
-    place = ((x - statistic.low_) / statistic.width_).apply("Floor").clipped(0.0, N_BINS - 1.0)
-    below, above = x < statistic.low_, x > statistic.high_
+    graph = export.graph
+    bins = (rows.inputs - statistic.low_) / statistic.width_
+    beyond = (rows.inputs - statistic.high_) / statistic.width_
+    place = bins.apply("Floor").clipped(0.0, N_BINS - 1.0)
+    below, above = bins < -SAME_BIN, beyond > SAME_BIN
     place = graph.where(below, -1.0, graph.where(above, float(N_BINS), place)) + 1.0
     n_columns, n_bins = statistic.nats_.shape
     flat = place.cast(np.int64) + np.arange(n_columns) * n_bins
