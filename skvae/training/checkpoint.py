@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .._files import FolderLock, replacing
-from ..exceptions import CheckpointError, CheckpointWarning
+from ..exceptions import CheckpointError, CheckpointWarning, DivergedError
 from ..noise import Noise
 
 # Of the time of training, what is spent on writing at most.
@@ -89,6 +89,9 @@ class Checkpoint:
         try:
             if kind is None and not self.is_left:
                 self._write(finished=True)
+            elif kind is not None and issubclass(kind, DivergedError):
+                # It would diverge again; what is changed for the next fit is another fit.
+                self._remove_parts()
         except OSError as error:
             self.warn(f"could not be written: {error}. The fit is done all the same")
         finally:
@@ -122,10 +125,13 @@ class Checkpoint:
                 "holds an unfinished fit of another kind: " + _differences(there, self.facts)
                 + ". Repeat that call to go on with it; delete the folder to begin anew"
             )  # fmt: skip
-        for part in self.folder.glob("part-*.npz"):
-            part.unlink()
+        self._remove_parts()
         self._fit = os.urandom(8).hex()
         self._write(finished=False)
+
+    def _remove_parts(self) -> None:
+        for part in self.folder.glob("part-*.npz"):
+            part.unlink()
 
     def _read(self) -> dict | None:
         path = self.folder / MANIFEST
@@ -133,13 +139,15 @@ class Checkpoint:
             return None
         try:
             there = json.loads(path.read_text(encoding="utf-8"))
-            known = there["format"] == FORMAT
+            is_known = there["format"] == FORMAT
             kinds = {"facts": dict, "machine": dict, "fit": str, "finished": bool}
-            if known and all(isinstance(there[name], kind) for name, kind in kinds.items()):
-                return {"seed": None, **there}
+            if is_known and not all(isinstance(there[name], kinds[name]) for name in kinds):
+                raise TypeError(f"{MANIFEST} holds something else")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._error(f"has a {MANIFEST} that is damaged. Delete the folder") from error
-        raise self._error("was written by another version of skvae. Delete the folder")
+        if not is_known:
+            raise self._error("was written by another version of skvae. Delete the folder")
+        return {"seed": None, **there}
 
     def _write(self, finished: bool) -> None:
         content = {
