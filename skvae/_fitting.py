@@ -20,6 +20,7 @@ from ._diagnostics import diagnose, warn_of_latents
 from ._progress import EpochProgress
 from ._sources import SourceMixin
 from ._stacked_search import stacked_search
+from ._undo import all_or_nothing
 from .calibration import calibrate, calibrate_noise
 from .noise import Noise
 from .table import TableCodec, check_table
@@ -296,6 +297,7 @@ class FittingMixin(SourceMixin):
                     f"now. Set it back, or fit anew with warm_start=False."
                 )
 
+    @all_or_nothing
     def recalibrate(self, X, y=None, sample_weight=None):
         """Refit noise, prior and posterior width to these rows, the networks fixed.
 

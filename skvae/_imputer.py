@@ -16,6 +16,7 @@ from ._persistence import check_version, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import by_parts, fits_samples
+from ._undo import all_or_nothing
 from .imputation.codec import ImputationCodec
 from .imputation.fitting import (
     ACTIVATIONS,
@@ -224,6 +225,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     @resumable
     @fits_samples
     def fit(self, X, y=None):

@@ -20,6 +20,7 @@ from ._scoring import ScoringMixin
 from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._trimming import TrimmingMixin
+from ._undo import all_or_nothing
 from .scores import SCORES, Score
 
 
@@ -314,6 +315,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     @resumable
     @fits_sources
     def fit(self, X, y=None, sample_weight=None):

@@ -44,16 +44,25 @@ def arithmetic(n_threads: int | None, precision: str | None = None) -> Iterator[
     before = torch.get_num_threads()
     # torch tells whether denormals are flushed by nothing but arithmetic of this thread.
     flushed = sys.float_info.min / 2 == 0.0
-    torch.set_flush_denormal(True)
-    if n_threads is not None and n_threads != before:
-        torch.set_num_threads(n_threads)
-    try:
-        with _blas_threads(n_threads), matrix_products(precision):
-            yield
-    finally:
+
+    def put_back() -> None:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
         torch.set_flush_denormal(flushed)
+
+    # An interrupt may come on the way in and on the way out, too.
+    try:
+        torch.set_flush_denormal(True)
+        if n_threads is not None and n_threads != before:
+            torch.set_num_threads(n_threads)
+        with _blas_threads(n_threads), matrix_products(precision):
+            yield
+    finally:
+        try:
+            put_back()
+        except BaseException:
+            put_back()
+            raise
 
 
 @contextmanager
@@ -80,22 +89,34 @@ class _Shared:
 
     def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]):
         self.read, self.write = read, write
-        self.lock, self.n_holders = Lock(), 0
+        self.lock = Lock()
+        self.holders: set[object] = set()
 
     @contextmanager
     def at(self, value: Any) -> Iterator[None]:
-        with self.lock:
-            if self.n_holders == 0:
-                self.before = self.read()
-                self.write(value)
-            self.n_holders += 1
+        holder = object()
         try:
+            with self.lock:
+                first = not self.holders
+                if first:
+                    self.before = self.read()
+                # Noted before it is set, so that an interrupt leaves nothing set for good.
+                self.holders.add(holder)
+                if first:
+                    self.write(value)
             yield
         finally:
-            with self.lock:
-                self.n_holders -= 1
-                if self.n_holders == 0:
-                    self.write(self.before)
+            try:
+                self._leave(holder)
+            except BaseException:
+                self._leave(holder)
+                raise
+
+    def _leave(self, holder: object) -> None:
+        with self.lock:
+            if self.holders == {holder}:
+                self.write(self.before)
+            self.holders.discard(holder)
 
 
 @cache
@@ -149,12 +170,16 @@ def _blas_threads(n_threads: int | None) -> Iterator[None]:
         return
     common, own = _blas_libraries(len(sys.modules))
     before, asked = _counts(own), [(library, n_threads) for library in common]
-    _set_counts([(library, n_threads) for library in own])
     try:
+        _set_counts([(library, n_threads) for library in own])
         with _shared(os.getpid(), _common_counts, _set_counts).at(asked):
             yield
     finally:
-        _set_counts(before)
+        try:
+            _set_counts(before)
+        except BaseException:
+            _set_counts(before)
+            raise
 
 
 @lru_cache(maxsize=1)

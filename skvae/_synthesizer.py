@@ -15,6 +15,7 @@ from ._persistence import check_version, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import fits_samples
+from ._undo import all_or_nothing
 from .synthesis.fitting import (
     ACTIVATIONS,
     SynthesisCodec,
@@ -196,6 +197,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     @resumable
     @fits_samples
     def fit(self, X, y=None):

@@ -15,6 +15,7 @@ from ._resuming import resumable
 from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
+from ._undo import all_or_nothing
 from .code_axes import MAX_ROWS, CodeAxes
 from .table.classes import encoded_classes
 
@@ -211,6 +212,7 @@ class VAETransformer(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     @resumable
     @fits_sources
     def fit(self, X, y=None, sample_weight=None):
@@ -249,6 +251,7 @@ class VAETransformer(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     @fits_sources
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one epoch on the rows of ``X``; the first call fixes units and categories.

@@ -221,6 +221,7 @@ def test_estimators_know_only_the_base(name):
         "_sklearn_compat",
         "_sources",
         "_trimming",
+        "_undo",
         "_supervised",
         "code_axes",
         "exceptions",

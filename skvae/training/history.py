@@ -145,6 +145,8 @@ class History:
         They go on from ``earlier`` columns, with NaN where only one of the two has a term.
         """
         records = self.records[: self.n_iter[index]]
+        if not records:  # interrupted in the first epoch
+            return dict(earlier or {})
         columns = {
             name: [float(r[name]) if name == "epoch" else float(r[name][index]) for r in records]
             for name in (records[0] if records else ())

@@ -1,0 +1,44 @@
+"""A fit that does not come to its end leaves the estimator as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import wraps
+
+
+def all_or_nothing(fit: Callable) -> Callable:
+    """Let a method that trains put everything back when it ends in an error or an interrupt.
+
+    Whoever catches it has the model of before, or none, and not parts of two.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> vae = VAETransformer(2, max_iter=2, random_state=0).fit(X)
+    >>> try:
+    ...     vae.fit(X[:, :3] * float("inf"))
+    ... except ValueError:
+    ...     vae.transform(X).shape
+    (150, 2)
+    """
+
+    @wraps(fit)
+    def whole(self, *args, **kwargs):
+        before = dict(vars(self))
+        # It is trained in place where training goes on, and others may hold it.
+        vae = before.get("vae_")
+        kept = copy.deepcopy(vae)
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            if vae is not None:
+                vars(vae).clear()
+                vars(vae).update(vars(kept))
+            raise
+
+    return whole

@@ -1,0 +1,236 @@
+"""Interrupts at any moment: an estimator is as before or fitted, and the process as it was."""
+
+import linecache
+import pickle
+import signal
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_info
+
+import skvae
+from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
+from skvae.exceptions import DivergedError
+
+PACKAGE = str(Path(skvae.__file__).parent)
+QUICK = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
+
+
+def table(n_columns=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 2)) @ rng.normal(size=(2, n_columns))
+    X += 0.3 * rng.normal(size=X.shape)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    return X
+
+
+def answers(estimator, X):
+    """What an estimator says, or None where it is not fitted."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return None
+    if isinstance(estimator, VAESynthesizer):
+        return estimator.sample(5)
+    if isinstance(estimator, VAEImputer):
+        return estimator.transform(X)
+    return estimator.score_samples(X)
+
+
+def settings():
+    blas = {i["filepath"]: i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
+    flushed = sys.float_info.min / 2 == 0.0
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    return blas, torch.get_num_threads(), flushed, dtype, grad, np.geterr(), len(warnings.filters)
+
+
+# Python looks for signals after calls and in loops, and between these words and what follows
+# there is none.
+NOT_BEFORE = ("try:", "finally:", "except BaseException:", "raise")
+
+
+class Interrupter:
+    """Raises ``KeyboardInterrupt`` before the n-th line of skvae that runs."""
+
+    def __init__(self, at=None):
+        self.at, self.lines = at, 0
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *exception):
+        sys.settrace(self.before)
+
+    def _call(self, frame, event, arg):
+        return self._line if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    def _line(self, frame, event, arg):
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and text not in NOT_BEFORE:
+            self.lines += 1
+            if self.lines == self.at:
+                raise KeyboardInterrupt
+        return self._line
+
+
+ESTIMATORS = {
+    "transformer": VAETransformer(**QUICK),
+    "detector": VAEOutlierDetector(score_function="conditional", **QUICK),
+    "imputer": VAEImputer(n_members=1, refine=None, **QUICK | {"max_iter": 1}),
+    "synthesizer": VAESynthesizer(critic=None, **QUICK),
+}
+
+
+def moments(n_lines, n, seed):
+    """Some of the lines, the first and the last ones among them."""
+    rng = np.random.default_rng(seed)
+    inside = rng.integers(1, n_lines + 1, n).tolist()
+    return sorted({1, n_lines - 1, n_lines, *inside})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("again", [False, True], ids=["first fit", "fit on another table"])
+def test_fit(name, again):
+    X, other = table(), table(5, seed=1)
+    blank = clone(ESTIMATORS[name])
+    fitted = clone(blank).fit(X)
+    expected, process = answers(fitted, X), settings()
+    whole = answers(clone(blank).fit(other), other)
+    with Interrupter() as counted:
+        clone(blank).fit(other)
+    outcomes = set()
+    for at in moments(counted.lines, 3, len(name)):
+        estimator = pickle.loads(pickle.dumps(fitted)) if again else clone(blank)
+        with Interrupter(at):
+            try:
+                estimator.fit(other)
+                outcomes.add("fitted")
+            except KeyboardInterrupt:
+                outcomes.add("as before")
+        assert settings() == process, f"line {at}"
+        if getattr(estimator, "n_features_in_", None) == 5:
+            found = answers(estimator, other)
+            assert found.shape == whole.shape and np.isfinite(found).all(), f"line {at}"
+        else:
+            assert_array_equal(answers(estimator, X), expected if again else None)
+        # Nothing is left behind that would change the next fit.
+        assert sorted(vars(clone(estimator))) == sorted(vars(clone(blank)))
+    assert "as before" in outcomes
+    assert_array_equal(answers(estimator.fit(other), other), whole)
+
+
+IN_PLACE = {
+    "partial_fit": lambda e, X: e.partial_fit(X),
+    "warm start": lambda e, X: e.set_params(warm_start=True).fit(X),
+    "recalibrate": lambda e, X: e.recalibrate(X),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_training_that_goes_on(name):
+    X, other = table(), table(seed=1)
+    fitted = VAETransformer(**QUICK).fit(X)
+    expected, process = fitted.score_samples(X), settings()
+    with Interrupter() as counted:
+        IN_PLACE[name](pickle.loads(pickle.dumps(fitted)), other)
+    for at in moments(counted.lines, 6, len(name)):
+        estimator = pickle.loads(pickle.dumps(fitted))
+        held = estimator.vae_
+        try:
+            with Interrupter(at):
+                IN_PLACE[name](estimator, other)
+        except KeyboardInterrupt:
+            assert_array_equal(estimator.score_samples(X), expected, err_msg=f"line {at}")
+            assert estimator.n_iter_ == fitted.n_iter_
+        assert estimator.vae_ is held
+        assert np.isfinite(estimator.score_samples(X)).all()
+        assert settings() == process
+
+
+def test_an_error_is_undone_too():
+    """The weights of a step that diverged are not those of the model."""
+    X = table()
+    vae = VAETransformer(learning_rate_init=1e-3, **QUICK).fit(X)
+    expected, names = vae.score_samples(X), sorted(vars(vae))
+    vae.set_params(learning_rate_init=1e30, clip_norm=None)
+    with pytest.raises(DivergedError):
+        for _ in range(9):
+            vae.partial_fit(X)
+    assert np.isfinite(vae.score_samples(X)).all()
+    with pytest.raises(ValueError, match="infinity"):
+        vae.fit(np.full((9, 2), np.inf))
+    assert vae.n_features_in_ == 4
+    again = VAETransformer(learning_rate_init=1e-3, **QUICK).fit(X)
+    with pytest.raises(ValueError, match="constant or missing"):
+        again.fit(np.ones((9, 2)))
+    assert_array_equal(again.score_samples(X), expected)
+    assert sorted(vars(again)) == names
+
+
+CALLS = {
+    "transform": lambda e, X: e.transform(X),
+    "score_samples": lambda e, X: e.score_samples(X),
+    "sample": lambda e, X: e.sample(9),
+    "reconstruct": lambda e, X: e.reconstruct(X),
+    "impute": lambda e, X: e.impute(X, n_draws=20),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_methods_change_nothing(name):
+    X = table()
+    vae = VAETransformer(n_members=2, **QUICK).fit(X)
+    expected, process, state = CALLS[name](vae, X), settings(), sorted(vars(vae))
+    with Interrupter() as counted:
+        CALLS[name](vae, X)
+    for at in moments(counted.lines, 12, len(name)):
+        with Interrupter(at), pytest.raises(KeyboardInterrupt):
+            CALLS[name](vae, X)
+        assert settings() == process, f"line {at}"
+        assert_array_equal(CALLS[name](vae, X), expected)
+    assert sorted(vars(vae)) == state and not vae.vae_.training
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
+@pytest.mark.filterwarnings("ignore")
+def test_real_signals():
+    """As a user interrupts: at any time, by the signal."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals come to the main thread")
+    X, process = table(), settings()
+    start = time.perf_counter()
+    fitted = VAETransformer(**QUICK).fit(X)
+    whole, took = fitted.score_samples(X), time.perf_counter() - start
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    rng = np.random.default_rng(0)
+    try:
+        for _ in range(15):
+            estimator = VAETransformer(**QUICK)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, took))
+                estimator.fit(X)
+                estimator.score_samples(X)
+            except KeyboardInterrupt:
+                pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert settings() == process
+            found = answers(estimator, X)
+            assert found is None or np.isfinite(found).all()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert_array_equal(VAETransformer(**QUICK).fit(X).score_samples(X), whole)
