@@ -15,6 +15,7 @@ from ..noise import Noise
 from ..synthesis.model import SequentialBound
 from ..synthesis.network import GenerativeNetwork
 from ..training import Rows, train
+from ..training.group import as_group, current_group
 from .density import FlooredMixture
 from .masks import LeaveOutMask
 from .model import CellwiseVAE
@@ -83,10 +84,12 @@ def fit_cellwise(
         n_iter_no_change=n_epochs,
         n_threads=None,
     )
-    train(
-        vae, SequentialBound(N_DRAWS), rows, _for_members(index, device),
-        None if judged is None else _for_members(judged, device), noise, settings,
-    )  # fmt: skip
+    # A small model beside others: where it cannot be shared, the first process trains it alone.
+    with as_group(current_group() if vae.rows_apart else None):
+        train(
+            vae, SequentialBound(N_DRAWS), rows, _for_members(index, device),
+            None if judged is None else _for_members(judged, device), noise, settings,
+        )  # fmt: skip
     return vae
 
 

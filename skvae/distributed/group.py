@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .._process import arithmetic
 from ..exceptions import WorkerLostError
+from ..training.group import as_group
 from ..training.shared import Lanes
 
 # Seconds between two looks for work: the first ones, and at most.
@@ -55,8 +56,17 @@ class Group(Lanes):
         self._leave_word(b"train")
         self._broadcast(job)
 
-    def end(self) -> None:
-        """Tell the other processes that there is nothing more to do."""
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """Share all training within it, then tell the others that there is nothing more to do."""
+        try:
+            with as_group(self):
+                yield
+        except WorkerLostError:
+            raise
+        except BaseException:
+            self._leave_word(END)
+            raise
         self._leave_word(END)
 
     def follow(self) -> int:

@@ -16,8 +16,6 @@ import numpy as np
 import torch.distributed as dist
 
 from .._files import replacing
-from ..exceptions import WorkerLostError
-from ..training.group import as_group
 from .group import Group, joined_group
 
 TIMEOUT = 300.0
@@ -94,15 +92,8 @@ def _lead(group: Group, arguments) -> None:
     call = {"X": _source(arguments.source)} if not launched else _call(arguments.report)
     estimator = load(arguments.estimator)
     with warnings.catch_warnings(record=launched) as caught:
-        try:
-            with as_group(group):
-                estimator.fit(**call)
-        except WorkerLostError:
-            raise
-        except Exception:
-            group.end()
-            raise
-    group.end()
+        with group.leading():
+            estimator.fit(**call)
     save(estimator, arguments.output)
     if launched:
         found = [(w.category, str(w.message)) for w in caught or ()]

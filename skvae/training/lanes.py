@@ -15,8 +15,6 @@ from ..noise import Noise
 
 # No step of an epoch has this number.
 ORDERS = 1 << 62
-# Where rows lie in whatever there is a number for each cell of.
-ROWS = -2
 
 
 def lane_sizes(n_rows: int, n_steps: int) -> list[int]:
@@ -44,7 +42,7 @@ class LaneFeed:
         return LaneFeed([lane.select(members) for lane in self.lanes], self.n_rows)
 
 
-class LaneNoise:
+class LaneNoise(Noise):
     """Random numbers for the rows of some lanes, each lane with generators of its own.
 
     A row gets the same numbers whichever other lanes its process trains, and an epoch has its
@@ -77,7 +75,7 @@ class LaneNoise:
     def __init__(
         self, seeds: Sequence[int], own: Sequence[int], device: str | torch.device = "cpu"
     ):
-        self.seeds, self.own, self.device = list(seeds), list(own), torch.device(device)
+        self._seeds, self.own, self.device = list(seeds), list(own), torch.device(device)
         self.begin(0)
 
     def begin(self, epoch: int, step: int = 0) -> None:
@@ -91,7 +89,7 @@ class LaneNoise:
         return [self._source(1 + lane, epoch, ORDERS) for lane in self.own]
 
     def _source(self, *place: int) -> Noise:
-        return Noise([_mixed(seed, *place) for seed in self.seeds], self.device)
+        return Noise([_mixed(seed, *place) for seed in self._seeds], self.device)
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: epoch and step say where the source is."""
@@ -103,7 +101,7 @@ class LaneNoise:
     @property
     def n_members(self) -> int:
         """Number of members."""
-        return len(self.seeds)
+        return len(self._seeds)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, ``(members, *shape)``."""
@@ -113,37 +111,43 @@ class LaneNoise:
         """Uniform numbers in [0, 1), ``(members, *shape)``."""
         return self._drawn(shape, Noise.uniform)
 
+    def permutation(self, n: int) -> Tensor:
+        """One random order of ``n`` rows per member, ``(members, n)``, alike in all processes."""
+        return self.shared.permutation(n)
+
     def gamma(self, concentration: Tensor) -> Tensor:
-        """Gamma numbers of rate 1 for concentrations ``(members, ..., rows, columns)``."""
+        """Gamma numbers of rate 1 for concentrations ``(members, draws, rows, ...)``."""
         return self._drawn_for(concentration, Noise.gamma)
 
     def poisson(self, rate: Tensor) -> Tensor:
-        """Poisson counts for rates ``(members, ..., rows, columns)``."""
+        """Poisson counts for rates ``(members, draws, rows, ...)``."""
         return self._drawn_for(rate, Noise.poisson)
 
     def select(self, members: Sequence[int]) -> LaneNoise:
         """The source of these members at the beginning of the first epoch."""
-        return LaneNoise([self.seeds[i] for i in members], self.own, self.device)
+        return LaneNoise([self._seeds[i] for i in members], self.own, self.device)
 
-    def _of_rows(self, shape: Sequence[int]) -> bool:
-        sizes = self.sizes
-        return sizes is not None and len(shape) >= 2 and shape[ROWS] == sum(sizes)
+    def _axis_of_rows(self, shape: Sequence[int]) -> int | None:
+        """Which axis of ``(rows, columns)`` or ``(draws, rows, ...)`` is that of the batch."""
+        axis = min(len(shape) - 2, 1)
+        at_hand = self.sizes is not None and axis >= 0 and shape[axis] == sum(self.sizes)
+        return axis if at_hand else None
 
     def _drawn(self, shape: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
-        if not self._of_rows(shape):
+        axis = self._axis_of_rows(shape)
+        if axis is None:
             return draw(self.shared, *shape)
         parts = []
         for noise, size in zip(self.lanes, self.sizes or ()):
-            part = list(shape)
-            part[ROWS] = size
-            parts.append(draw(noise, *part))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
+            parts.append(draw(noise, *shape[:axis], size, *shape[axis + 1 :]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1 + axis)
 
     def _drawn_for(self, cells: Tensor, draw: Callable[[Noise, Tensor], Tensor]) -> Tensor:
-        if not self._of_rows(cells.shape[1:]):
+        axis = self._axis_of_rows(cells.shape[1:])
+        if axis is None:
             return draw(self.shared, cells)
-        parts = cells.split(list(self.sizes or ()), ROWS)
-        return torch.cat([draw(n, p.contiguous()) for n, p in zip(self.lanes, parts)], ROWS)
+        parts = zip(self.lanes, cells.split(list(self.sizes or ()), 1 + axis))
+        return torch.cat([draw(noise, part.contiguous()) for noise, part in parts], 1 + axis)
 
 
 def _mixed(*numbers: int) -> int:
