@@ -74,7 +74,9 @@ html_static_path = ["_static"]
 html_css_files = ["skvae.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "install": [], "architecture": [], "gallery/*": []}
+html_sidebars = {
+    page: [] for page in ("index", "install", "architecture", "comparison", "glossary", "gallery/*")
+}
 html_theme_options = {
     "logo": {"text": "skvae"},
     "show_prev_next": False,
