@@ -74,9 +74,8 @@ html_static_path = ["_static"]
 html_css_files = ["skvae.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {
-    page: [] for page in ("index", "install", "architecture", "comparison", "glossary", "gallery/*")
-}
+wide = ("index", "install", "architecture", "comparison", "glossary", "gallery/*")
+html_sidebars = {page: [] for page in wide}
 html_theme_options = {
     "logo": {"text": "skvae"},
     "show_prev_next": False,
