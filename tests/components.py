@@ -28,11 +28,12 @@ from skvae.likelihoods import (
     Ordinal,
     Poisson,
     StudentT,
+    TokenSequence,
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
 from skvae.missingness import SelfMasking
-from skvae.networks import ACTIVATIONS, MLP, Convolutional, Recurrent
+from skvae.networks import ACTIVATIONS, MLP, Convolutional, Recurrent, Tokens
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import (
@@ -78,6 +79,7 @@ SIZES = {
     "binary": (1, 1),
     "categorical": (3, 2),
     "ordinal": (4, 3),
+    "token": (4, 4, 4),
 }
 
 POSTERIORS = {
@@ -120,8 +122,10 @@ LIKELIHOODS = BLOCK_LIKELIHOODS | {
     "columnwise-nested": Columnwise(continuous=StudentT(df=5.0), count=Poisson()),
     "columnwise-mixed": Columnwise(continuous=Normal(scale="column"), binary="bernoulli"),
 }
-# Cells of a row depend on one another beyond the code, through its size.
+# Cells of a row depend on one another beyond the code: through its size, or one after the other.
 SIZED_LIKELIHOODS = {
+    "token_sequence": TokenSequence(n_units=6, n_embedding=3),
+    "token_sequence-dropout": TokenSequence(n_units=4, n_embedding=3, word_dropout=0.3),
     "poisson-sized": Poisson(row_sizes=True),
     "negative_binomial-sized": NegativeBinomial(row_sizes=True),
     "zero_inflated-sized": ZeroInflatedNegativeBinomial(row_sizes=True),
@@ -147,6 +151,7 @@ NETWORKS = {
     "two-layers": MLP(hidden_layer_sizes=(20, 5)),
     "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
+    "tokens": Tokens(n_units=5, n_embedding=3, hidden_layer_sizes=(6,)),
     "recurrent": Recurrent((3,), n_units=5),
     "recurrent-lstm": Recurrent((3, 1), "lstm", 4, hidden_layer_sizes=(5,)),
     "convolutional": Convolutional((1, 3), channels=(5, 3)),
@@ -283,8 +288,9 @@ DENSITIES = {
 
 
 def blocks_of(likelihood):
-    """The columns that suit a likelihood: all kinds for Columnwise, else its own."""
-    kinds = [likelihood.kind] if isinstance(likelihood, Likelihood) else list(SIZES)
+    """The columns that suit a likelihood: all kinds but tokens for Columnwise, else its own."""
+    every = [kind for kind in SIZES if kind != "token"]
+    kinds = [likelihood.kind] if isinstance(likelihood, Likelihood) else every
     return tuple((kind, SIZES[kind]) for kind in kinds)
 
 
@@ -304,6 +310,8 @@ def tiny_vae(seeds=SEEDS, n_components=N_COMPONENTS, blocks=None, **parts):
         "missingness": None,
         "penalty": None,
     }
+    if isinstance(parts.get("network"), Tokens):
+        defaults["likelihood"] = SIZED_LIKELIHOODS["token_sequence"]
     parts = {axis: part and clone(part) for axis, part in (defaults | parts).items()}
     blocks = blocks_of(parts["likelihood"]) if blocks is None else blocks
     row_size = (2.0, 0.5) if parts["likelihood"].row_sizes is True else None
@@ -326,7 +334,7 @@ def as_inputs(blocks, values):
     split = values.split([len(sizes) for _, sizes in blocks], -1)
     parts = []
     for (kind, sizes), cells in zip(blocks, split):
-        if kind in ("categorical", "ordinal"):
+        if kind in ("categorical", "ordinal", "token"):
             codes = zip(cells.long().unbind(-1), sizes)
             parts += [torch.nn.functional.one_hot(c, size).float() for c, size in codes]
         else:

@@ -249,6 +249,7 @@ def _column(kind):
         "binary": (lambda cells: pd.Series(cells == 1), levels > 1, np.arange(2), 1.0),
         "categorical": (coded(False), levels, np.arange(4), 1.0),
         "ordinal": (coded(True), levels, np.arange(4), 1.0),
+        "token": (pd.Series, levels, np.arange(4), 1.0),
     }[kind]
 
 
@@ -261,7 +262,7 @@ def test_density_of_a_whole_model_has_mass_one(name, kind):
     convert, cells, support, step = _column(kind)
     X = pd.DataFrame({"x": convert(cells)})
     likelihood = Columnwise(**{kind: name})
-    kinds = {"x": kind} if kind in ("continuous", "count") else None
+    kinds = {"x": kind} if kind in ("continuous", "count", "token") else None
     settings = {"max_iter": 5, "hidden_layer_sizes": (8,), "random_state": 0}
     model = VAETransformer(1, likelihood=likelihood, column_kinds=kinds, **settings).fit(X)
     assert [block for block, _ in model.codec_.blocks_] == [kind]

@@ -104,7 +104,7 @@ class TokenSequence(Distribution):
         known = self._known(shape)
         tokens, every, state, last = [], [], None, None
         for place in range(self.speller.n_places):
-            logits, state = self.speller.step(context, last, state)
+            logits, state = self.speller.step(context, place, last, state)
             last = choose(logits, place)
             if known is not None:
                 last = torch.where(known[1][..., place], known[0][..., place], last)

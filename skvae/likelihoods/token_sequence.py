@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import torch
 from sklearn.utils._param_validation import Interval
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .. import distributions
@@ -15,18 +15,20 @@ from ..noise import Noise
 from ..recurrence import Recurrence
 from ._base import Likelihood
 
-SMALLEST_SHARE = 1e-4
+# A share below this is no guide to how far logits should move with a code.
+SMALLEST_SHARE = 0.1
 
 
 class TokenSequence(Likelihood):
     """Tokens one after the other: ``p(x|z)`` is the product of ``p(x_t | z, x_1, ..., x_{t-1})``.
 
     A recurrent layer begins where the code says, and is shown the code and the token before at
-    every step.  Rows are sequences of whole numbers from 0, one column per token, as
-    :class:`skvae.TokenEncoder` makes them of strings; shorter ones end in a token that stands for
-    the end, or in NaN, which says nothing of what stands there.  All columns of this kind of a
-    table are one sequence in the order of the columns.  ``sample`` draws token after token, and
-    ``inverse_transform`` and ``reconstruct`` take the likeliest one at each step.
+    every step; what the code says of each place by itself is added to what it gives.  Rows are
+    sequences of whole numbers from 0, one column per token, as :class:`skvae.TokenEncoder` makes
+    them of strings; shorter ones end in a token that stands for the end, or in NaN, which says
+    nothing of what stands there.  All columns of this kind of a table are one sequence in the
+    order of the columns.  ``sample`` draws token after token, and ``inverse_transform`` and
+    ``reconstruct`` take the likeliest one at each step.
 
     Parameters
     ----------
@@ -84,14 +86,12 @@ class TokenSequence(Likelihood):
         self.weight_embedding = self.weight(noise, embedding)
         self.recurrence = Recurrence(self.n_embedding, self.n_units, "gru").build(shapes, noise)
         self.weight_reading = self.weight(noise, reading)
-        zeros = torch.zeros(noise.n_members, self.n_tokens, device=device)
-        self.bias_reading = nn.Parameter(zeros)
         return self
 
     @property
     def n_parameters(self) -> int:
-        """What is shown at every step, and where the recurrent layer begins."""
-        return self.n_embedding + self.n_units
+        """Logits of each place, what is shown at every step, and where the layer begins."""
+        return self.n_expanded + self.n_embedding + self.n_units
 
     @property
     def unseen(self) -> int:
@@ -111,12 +111,15 @@ class TokenSequence(Likelihood):
         """Repeat each column once per token."""
         return columns.repeat_interleave(self.n_tokens, -1)
 
-    @torch.no_grad()
+    has_slopes = True
+
+    def slopes(self, mean: Tensor) -> Tensor:
+        """Those of the logarithms, bounded for the sake of rare ones."""
+        return 1.0 / mean.clamp_min(SMALLEST_SHARE)
+
     def start(self, mean: Tensor) -> Tensor:
-        """Give every token its share among all places."""
-        share = mean.unflatten(-1, (self.n_places, self.n_tokens)).mean(-2)
-        self.bias_reading.copy_(share.clamp_min(SMALLEST_SHARE).log())
-        return mean.new_zeros(*mean.shape[:-1], self.n_parameters)
+        """Logarithms of the shares of the tokens at each place, and no memory."""
+        return F.pad(mean.clamp_min(1e-4).log(), (0, self.n_embedding + self.n_units))
 
     def forward(self, parameters: Tensor) -> distributions.TokenSequence:
         """Give a distribution over sequences."""
@@ -126,31 +129,33 @@ class TokenSequence(Likelihood):
         """Logits of every token of sequences ``(members, rows, places)``, given those before."""
         first = torch.full_like(tokens[..., :1], self.n_tokens)
         before = torch.cat([first, tokens[..., :-1]], -1)
-        shown, state = self._split(context)
-        return self._read(self.recurrence(self._embedded(before) + shown[:, :, None], state))
+        places, shown, state = self._split(context)
+        return places + self._read(
+            self.recurrence(self._embedded(before) + shown[:, :, None], state)
+        )
 
     def step(
-        self, context: Tensor, last: Tensor | None, state: Tensor | None
+        self, context: Tensor, place: int, last: Tensor | None, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Logits of the next token ``(members, rows, tokens)``, and the memory behind it.
 
         ``last (members, rows)`` is the token before; None for the first one.
         """
-        shown, first = self._split(context)
+        places, shown, first = self._split(context)
         if last is None:
             last = torch.full(shown.shape[:2], self.n_tokens, device=shown.device)
         steps = (self._embedded(last) + shown)[:, :, None]
         found = self.recurrence(steps, first if state is None else state)
-        return self._read(found)[:, :, 0], found[:, :, 0]
+        return places[:, :, place] + self._read(found)[:, :, 0], found[:, :, 0]
 
-    def _split(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        shown, state = context.split([self.n_embedding, self.n_units], -1)
-        return shown, state.tanh()
+    def _split(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self.n_expanded, self.n_embedding, self.n_units]
+        places, shown, state = context.split(sizes, -1)
+        return places.unflatten(-1, (self.n_places, self.n_tokens)), shown, state.tanh()
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         return torch.stack([F.embedding(t, w) for t, w in zip(tokens, self.weight_embedding)])
 
     def _read(self, states: Tensor) -> Tensor:
         # Member by member: a product of a stack may add up in another order.
-        layers = zip(states, self.weight_reading, self.bias_reading)
-        return torch.stack([F.linear(h, w, b) for h, w, b in layers])
+        return torch.stack([F.linear(h, w) for h, w in zip(states, self.weight_reading)])

@@ -7,6 +7,7 @@ from numbers import Integral
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .._component import Component, Shapes
 from ..noise import Noise
@@ -16,12 +17,13 @@ from .mlp import ACTIVATIONS, Perceptron
 
 
 class Tokens(Network):
-    """A recurrent layer that reads the tokens of a row, beside its other columns.
+    """A perceptron that also sees what a recurrent layer has read of the tokens of a row.
 
-    The tokens of a row, which :class:`skvae.likelihoods.TokenSequence` draws one after the
-    other, are read in their order; what is in memory then, on average over the steps and at the
-    last one, goes with all other columns into a perceptron.  From the code another perceptron
-    leads to what each likelihood needs.
+    The layer goes through the tokens in their order; what it has in memory, on average over the
+    steps and at the last one, stands beside all inputs of the row.  The decoder is a perceptron,
+    whose output :class:`skvae.likelihoods.TokenSequence` goes on from, token after token.  With
+    ``network="mlp"`` the encoder sees which token stands where and no more, which is cheaper, and
+    enough where strings are short.
 
     Parameters
     ----------
@@ -30,9 +32,12 @@ class Tokens(Network):
     n_embedding : int, default=32
         Numbers that a token is shown as.
     hidden_layer_sizes : tuple of int, default=(128, 64)
-        Widths of the layers before the code; those behind it have them in reverse.
+        Widths of the encoder's hidden layers; the decoder has them in reverse.  Empty for
+        linear maps.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
-        Non-linearity of these.
+        Non-linearity of the hidden layers.
+    linear_skip : bool or "auto", default="auto"
+        Whether a linear map runs beside the layers, as in :class:`MLP`.
 
     Raises
     ------
@@ -59,16 +64,23 @@ class Tokens(Network):
         "n_embedding": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "linear_skip": ["boolean", StrOptions({"auto"})],
     }
 
     def __init__(
-        self, n_units=128, n_embedding=32, hidden_layer_sizes=(128, 64), activation="silu"
+        self,
+        n_units=128,
+        n_embedding=32,
+        hidden_layer_sizes=(128, 64),
+        activation="silu",
+        linear_skip="auto",
     ):
         super().__init__()
         self.n_units = n_units
         self.n_embedding = n_embedding
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.linear_skip = linear_skip
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
@@ -81,18 +93,28 @@ class Tokens(Network):
             )
         self.n_places, self.n_tokens = len(sizes), max(sizes)
         self.first = shapes.n_inputs - shapes.n_conditions - shapes.n_exact
-        hidden = tuple(self.hidden_layer_sizes)
-        n_read = self.n_places * self.n_tokens
-        n_others = shapes.n_inputs - n_read
+        hidden, skip = tuple(self.hidden_layer_sizes), self.linear_skip
+        skip = shapes.n_components >= 8 if skip == "auto" else skip
         n_codes = shapes.n_components + shapes.n_conditions
 
-        def layers(n_in, n_out, hidden) -> Perceptron:
-            return Perceptron(n_in, n_out, hidden, self.activation, False).build(shapes, noise)
+        def layers(n_in, n_out, hidden, skip) -> Perceptron:
+            return Perceptron(n_in, n_out, hidden, self.activation, skip).build(shapes, noise)
 
-        self.embedding = layers(self.n_tokens, self.n_embedding, ())
+        self.embedding = layers(self.n_tokens, self.n_embedding, (), False)
         self.recurrence = Recurrence(self.n_embedding, self.n_units, "gru").build(shapes, noise)
-        self.encoder = layers(2 * self.n_units + n_others, n_encoded, hidden)
-        self.decoder = layers(n_codes, n_decoded, hidden[::-1])
+        self.encoder = layers(shapes.n_inputs + 2 * self.n_units, n_encoded, hidden, skip)
+        self.decoder = layers(n_codes, n_decoded, hidden[::-1], skip)
+
+    @property
+    def has_linear_path(self) -> bool:  # type: ignore[override]
+        """Whether both halves can be set to linear maps."""
+        return self.encoder.has_linear_path
+
+    def start(self, encoder: Tensor, encoder_offset: Tensor, decoder: Tensor) -> None:
+        """Become a linear encoder, to which what has been read says nothing, and decoder."""
+        self.encoder.start(F.pad(encoder, (0, 0, 0, 2 * self.n_units)))
+        self.encoder.start_offset(encoder_offset)
+        self.decoder.start(decoder)
 
     def start_offset(self, offset: Tensor) -> None:
         """Set the bias of the decoder's output."""
@@ -106,12 +128,12 @@ class Tokens(Network):
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""
-        last = self.first + self.n_places * self.n_tokens
-        before, tokens, behind = inputs.tensor_split([self.first, last], -1)
+        tokens = inputs[..., self.first : self.first + self.n_places * self.n_tokens]
         steps = tokens.reshape(len(inputs), 1, -1, self.n_tokens)
         shown = self.embedding(steps).view(len(inputs), -1, self.n_places, self.n_embedding)
         states = self.recurrence(shown).view(*inputs.shape[:3], self.n_places, -1)
-        return self.encoder(torch.cat([states.mean(-2), states[..., -1, :], before, behind], -1))
+        read = torch.cat([states.mean(-2), states[..., -1, :]], -1)
+        return self.encoder(torch.cat([inputs, read], -1))
 
     def decode(self, z: Tensor) -> Tensor:
         """Run the decoder."""

@@ -72,7 +72,7 @@ def _taken(likelihood, means: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarra
         if part.has_slopes:
             taken.append(np.arange(expanded, expanded + part.n_expanded))
             slopes.append(part.slopes(mean).cpu().numpy().astype(np.float64))
-            places.append(np.arange(parameters, parameters + part.n_parameters))
+            places.append(np.arange(parameters, parameters + part.n_expanded))
         expanded += part.n_expanded
         parameters += part.n_parameters
     return np.concatenate(taken), np.concatenate(slopes), np.concatenate(places)
