@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from .._files import replacing
 from .._version import __version__
 from ..exceptions import ExportError
-from . import scores
+from . import imputation, scores
 from .graph import DEFAULT_OPSET, ML, ML_OPSET, NEWEST_OPSET, OLDEST_OPSET, Graph
 from .methods import METHODS, Export
 from .table import missing_text
 
-# Detectors add their methods to ``METHODS``.
-SCORES = scores.SCORES
+# Each of these adds methods to ``METHODS``.
+ADDED = imputation, scores
 
 
 def to_onnx(
@@ -36,7 +36,7 @@ def to_onnx(
     ``(n_rows, 1)`` for each column, under its name: numbers and booleans as floats, NaN where a
     cell is missing; categories as strings, ``""`` where missing; dates as seconds since 1970 in
     UTC. Each method is an output of its name. ``inverse_transform`` reads ``codes`` instead, and
-    gives a table, as ``reconstruct`` does: one output for an array, and for a frame
+    gives a table, as ``reconstruct`` and ``impute`` do: one output for an array, and for a frame
     ``"inverse_transform.<column>"`` for each column. The number of rows is free.
 
     Where the estimator would raise an error (an infinite number, a negative count, an unknown
@@ -48,9 +48,10 @@ def to_onnx(
         Fitted.
     methods : str or sequence of str, default=None
         What to export. Of a transformer ``"transform"`` (if None), ``"score_samples"`` with
-        ``n_draws`` of the estimator, ``"inverse_transform"``, ``"reconstruct"``, ``"predict"`` and
-        ``"predict_proba"``; of a detector ``"decision_function"`` (if None), ``"predict"`` and
-        ``"score_samples"``, whatever its score function.
+        ``n_draws`` of the estimator, ``"inverse_transform"``, ``"reconstruct"``, ``"impute"``
+        (best values by ``method="miwae"``), ``"predict"`` and ``"predict_proba"``; of a detector
+        ``"decision_function"`` (if None), ``"predict"`` and ``"score_samples"``, whatever its
+        score function.
     path : path, default=None
         File to write, whole or not at all.
     target_opset : int, default=18

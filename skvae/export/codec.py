@@ -99,8 +99,11 @@ def _inputs(codec: Any, parts: list[Encoded]) -> Value:
     return graph.joined(found)
 
 
-def decoded(codec: Any, values: Value) -> list[Value]:
-    """Cells of values ``(rows, n_modelled)``, one value ``(rows, 1)`` for each column."""
+def decoded(codec: Any, values: Value, given: Cells | None = None) -> list[Value]:
+    """Cells of values ``(rows, n_modelled)``, one value ``(rows, 1)`` for each column.
+
+    Columns that are conditions are those of the table that is ``given``.
+    """
     wide = values.cast(np.float64)
     parts = wide.parts([1] * codec.n_modelled_)
     slot_of = {position: slot for slot, position in enumerate(codec.modelled_index_)}
@@ -108,19 +111,22 @@ def decoded(codec: Any, values: Value) -> list[Value]:
     for position, column in enumerate(codec.columns_):
         if position in slot_of:
             cells = COLUMNS(column).decode(column, parts[slot_of[position]])
-        else:
+        elif column.kind == "constant":
             cells = _constant(column, wide)
+        elif given is None:
+            raise ExportError(
+                f"inverse_transform takes the condition {column.name!r} beside the codes, and "
+                "cannot be exported. Export reconstruct, or fit with condition=None."
+            )
+        else:
+            text = cell_type(column) is str
+            cells = given.text(position) if text else given.numbers([position])
         found.append(cells if cells.dtype is str else _written(column, cells))
     return found
 
 
 def _constant(column: Any, like: Value) -> Value:
-    cell = getattr(column, "value", None)
-    if column.kind != "constant":
-        raise ExportError(
-            f"Column {column.name!r} is a condition, which inverse_transform cannot make up in a "
-            "graph. Export the other methods, or fit with condition=None."
-        )
+    cell = column.value
     if cell_type(column) is str:
         return like.graph.filled(like, "" if cell is None else cell, str)
     return like.graph.filled(like, np.nan if cell is None else float(cell), np.float64)

@@ -18,8 +18,9 @@ from .arrays import array_of, softplus
 from .graph import Value
 from .likelihoods import LIKELIHOODS, Block
 
-# From here on Stirling's series has all digits of float64.
+# From here on Stirling's series of so many terms has all digits of float64.
 SHIFT = 8
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 LARGEST_LOG = 60.0
 
 
@@ -31,9 +32,11 @@ def log_gamma(x: Value) -> Value:
     y = x + float(SHIFT)
     inverse = 1.0 / y
     square = inverse * inverse
-    series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0)))
+    series = y * 0.0
+    for factor in reversed(STIRLING):
+        series = series * square + factor
     half_log_2pi = 0.5 * np.log(2.0 * np.pi)
-    return (y - 0.5) * y.log() - y + half_log_2pi + series - product.log()
+    return (y - 0.5) * y.log() - y + half_log_2pi + series * inverse - product.log()
 
 
 class _Counts(Block):

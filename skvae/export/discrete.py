@@ -29,6 +29,8 @@ class Flags(Block):
 class Categories(Block):
     """A softmax for each column, all side by side with places of no probability between."""
 
+    has_categories = True
+
     def __init__(self, part, parameters):
         super().__init__(part, parameters)
         index, padding = array_of(part.index)[0], array_of(part.padding)[0]
@@ -39,6 +41,10 @@ class Categories(Block):
     @property
     def point(self):
         return self.logits.argmax().cast(np.float32)
+
+    @property
+    def expectation(self):
+        return self.logits.apply("Softmax", axis=-1)
 
     def log_prob(self, values):
         codes = np.arange(self.n_categories, dtype=np.float32)
@@ -51,6 +57,8 @@ class Categories(Block):
 class Levels(Block):
     """Levels between thresholds on a line."""
 
+    has_categories = True
+
     def __init__(self, part, parameters):
         super().__init__(part, parameters)
         # They are the same for all rows.
@@ -61,6 +69,13 @@ class Levels(Block):
     def point(self):
         above = self.parameters.expanded(-1) > self.graph.constant(self.thresholds)
         return above.cast(np.float32).sum(-1)
+
+    @property
+    def expectation(self):
+        exceeds = (self.parameters.expanded(-1) - self.thresholds).apply("Sigmoid")
+        nothing = exceeds.reduce("Sum", -1, keep=True) * 0.0
+        at_least = self.graph.joined([nothing + 1.0, exceeds])
+        return at_least - self.graph.joined([exceeds, nothing])
 
     def log_prob(self, values):
         ends = [np.full_like(self.thresholds[..., :1], end) for end in (-FAR, FAR)]

@@ -21,6 +21,9 @@ class Block:
     parameters : Value (members, draws, rows, n_parameters)
     """
 
+    # Whether expectations are probabilities of categories.
+    has_categories = False
+
     def __init__(self, part: Any, parameters: Value):
         self.part, self.parameters, self.graph = part, parameters, parameters.graph
 
@@ -28,6 +31,11 @@ class Block:
     def point(self) -> Value:
         """Best value of each cell ``(members, draws, rows, columns)``."""
         raise NotImplementedError
+
+    @property
+    def expectation(self) -> Value:
+        """Mean of each cell, or the probabilities of its categories along one more axis."""
+        return self.point
 
     def log_prob(self, values: Value) -> Value:
         """Of each of the cells ``(rows, columns)``, ``(members, draws, rows, columns)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ from .registry import Exporters
 from .table import Cells
 
 METHODS = Exporters("estimator")
-LARGEST_CODE = 1e9
 
 
 class Export:
@@ -56,15 +57,19 @@ class Export:
         assert self.rows is not None and self._cells is not None
         return self._cells
 
+    @cached_property
     def best(self) -> Any:
         """The model of the member that gives the codes."""
-        vae = self.estimator._coder().cpu()
-        return MODELS(vae)(self.graph, vae)
+        return self._model(self.estimator._coder())
 
+    @cached_property
     def whole(self) -> Any:
         """The model of all members."""
-        vae = self.estimator.vae_.cpu()
-        return MODELS(vae)(self.graph, vae)
+        return self._model(self.estimator.vae_)
+
+    def _model(self, vae: Any) -> Any:
+        # A copy, as the estimator's own must stay where it is.
+        return MODELS(vae)(self.graph, copy.deepcopy(vae).cpu())
 
     def checked(self, found: Value) -> Value:
         """What was found of rows ``(rows, width)``, NaN for those that skvae refuses."""
@@ -83,18 +88,18 @@ class Export:
     def log_marginal(self, n_draws: int) -> Value:
         """Importance-weighted log p(x) ``(rows, 1)``."""
         self.estimator._check_has_scores()
-        return self.in_units(self.whole().log_marginal(self.rows, n_draws))
+        return self.in_units(self.whole.log_marginal(self.rows, n_draws))
 
     def bound(self, n_draws: int) -> Value:
         """Lower bound on it."""
         self.estimator._check_has_scores()
-        return self.in_units(self.whole().bound(self.rows, n_draws))
+        return self.in_units(self.whole.bound(self.rows, n_draws))
 
 
 def transform(export: Export) -> Value:
     """Posterior means on the axes of the transformer, ``(rows, n_components)``."""
     axes = export.estimator._axes
-    loc = export.best().posterior(export.rows.inputs).mean.squeezed(0, 1)
+    loc = export.best.posterior(export.rows.inputs).mean.squeezed(0, 1)
     return export.checked(loc.take(axes.order) * axes.unit.astype(np.float32))
 
 
@@ -110,21 +115,19 @@ def _score_samples(export: Export, name: str) -> None:
 def _inverse_transform(export: Export, name: str) -> None:
     vae, axes = export.estimator.vae_, export.estimator._axes
     z = export.graph.input("codes", np.float32, vae.n_latents)
-    values = export.best().point(_inward(axes, z))
+    values = export.best.point(_inward(axes, z))
     put_out(export.graph, export.estimator.codec_, decoded(export.estimator.codec_, values), name)
 
 
 def _inward(axes: Any, codes: Value) -> Value:
     largest = float(np.finfo(np.float32).max)
     plain = (codes / axes.unit.astype(np.float32)).clipped(-largest, largest)
-    return plain.take(np.argsort(axes.order)).clipped(-LARGEST_CODE, LARGEST_CODE)
+    return plain.take(np.argsort(axes.order))
 
 
 def _reconstruct(export: Export, name: str) -> None:
-    model, codec = export.best(), export.estimator.codec_
-    loc = model.posterior(export.rows.inputs).mean
-    values = model.point(loc.squeezed(0, 1).clipped(-LARGEST_CODE, LARGEST_CODE))
-    put_out(export.graph, codec, decoded(codec, values), name)
+    codec, values = export.estimator.codec_, export.best.reconstructed(export.rows.inputs)
+    put_out(export.graph, codec, decoded(codec, values, export.cells), name)
 
 
 def _predict_proba(export: Export, name: str) -> None:
@@ -132,7 +135,7 @@ def _predict_proba(export: Export, name: str) -> None:
 
 
 def _probabilities(export: Export) -> Value:
-    model = export.best()
+    model = export.best
     if not hasattr(model, "log_classes"):
         raise ExportError(
             f"predict_proba is of models with supervision='classes', and this "
@@ -157,7 +160,7 @@ def _predict(export: Export, name: str) -> None:
         )
         export.graph.output(name, labels.take(_probabilities(export).argmax(), 0))
         return
-    model, x = export.best(), export.rows.inputs.expanded(0, 1)
+    model, x = export.best, export.rows.inputs.expanded(0, 1)
     codes = model.whole(model.posterior(export.rows.inputs).mean, model.conditions(x))
     scaled = head_of(model.vae.supervision.head, codes).squeezed(0, 1).cast(np.float64)
     found = export.checked(scaled * supervision.unit + supervision.loc)
@@ -167,13 +170,12 @@ def _predict(export: Export, name: str) -> None:
     export.graph.output(name, found, len(supervision.loc))
 
 
-METHODS.of(VAETransformer)(
-    {
-        "transform": _transform,
-        "score_samples": _score_samples,
-        "inverse_transform": _inverse_transform,
-        "reconstruct": _reconstruct,
-        "predict": _predict,
-        "predict_proba": _predict_proba,
-    }
-)
+TRANSFORMER = {
+    "transform": _transform,
+    "score_samples": _score_samples,
+    "inverse_transform": _inverse_transform,
+    "reconstruct": _reconstruct,
+    "predict": _predict,
+    "predict_proba": _predict_proba,
+}
+METHODS.of(VAETransformer)(TRANSFORMER)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..exceptions import ExportError
+from ..inference import LARGEST_CODE
 from ..noise import FixedDraws
 from ..semi_supervised import SemiSupervisedVAE
 from ..vae import VAE
@@ -47,7 +48,11 @@ class Model:
 
     def posterior(self, inputs: Value) -> Any:
         """Posterior of the codes of rows ``(rows, n_inputs)``."""
-        return self._posterior(inputs.expanded(0, 1))
+        return self._posterior(self.shown(inputs))
+
+    def shown(self, inputs: Value) -> Value:
+        """What the encoder sees of rows, ``(members, 1, rows, n_inputs)``."""
+        return inputs.expanded(0, 1)
 
     def _posterior(self, x: Value) -> Any:
         vae = self.vae
@@ -84,9 +89,17 @@ class Model:
         if self.vae.n_conditions:
             raise ExportError(
                 "inverse_transform of a model with conditions or classes takes these beside the "
-                "codes, and cannot be exported. Export other methods."
+                "codes, and cannot be exported. Export reconstruct."
             )
-        parts = self.decoded(z.expanded(0, 1), None)
+        return self._point(z.expanded(0, 1), None)
+
+    def reconstructed(self, inputs: Value) -> Value:
+        """Best values ``(rows, columns)`` of the posterior means of rows."""
+        x = self.shown(inputs)
+        return self._point(self._posterior(x).mean, self.conditions(x))
+
+    def _point(self, z: Value, conditions: Value | None) -> Value:
+        parts = self.decoded(z.clipped(-LARGEST_CODE, LARGEST_CODE), conditions)
         return self.graph.joined([part.point for part in parts]).squeezed(0, 1)
 
     def log_weights(self, rows: Rows, n_draws: int) -> Value:
@@ -99,17 +112,20 @@ class Model:
         fixed = FixedDraws(n_draws, vae.n_latents)
         eps = array_of(fixed.normal(n_draws, 1, vae.n_latents))
         z, log_q = self._posterior(x).drawn(eps)
-        prior = vae.codes()
-        odds = PRIORS(prior)(prior, z) - log_q
-        start, terms = 0, []
-        for part, width in zip(self.decoded(z, self.conditions(x)), vae.likelihood.widths):
-            places = np.arange(start, start + width)
-            every = start == 0 and width == sum(vae.likelihood.widths)
-            cells = rows.values if every else rows.values.take(places)
-            mask = rows.mask if every else rows.mask.take(places)
-            terms.append(part.log_prob_rows(cells, mask))
-            start += width
-        return functools.reduce(operator.add, terms), odds
+        cells = self.decoded(z, self.conditions(x))
+        return self.log_likelihood(cells, rows), self.log_prior(z) - log_q
+
+    def log_prior(self, z: Value) -> Value:
+        """Log p(z), ``(members, draws, rows)``."""
+        prior = self.vae.codes()
+        return PRIORS(prior)(prior, z)
+
+    def log_likelihood(self, cells: list, rows: Rows) -> Value:
+        """Log p(x|z) of the observed cells, ``(members, draws, rows)``."""
+        widths = self.vae.likelihood.widths
+        parts = zip(cells, rows.values.parts(widths), rows.mask.parts(widths))
+        terms = [part.log_prob_rows(values, mask) for part, values, mask in parts]
+        return functools.reduce(operator.add, terms)
 
     def log_marginal(self, rows: Rows, n_draws: int) -> Value:
         """Importance-weighted log p(x), ``(members, rows)``, in the units of the values."""
@@ -134,9 +150,10 @@ class ClassModel(Model):
         """Log q(y|x) of rows without classes, ``(members, 1, rows, n_classes)``."""
         return head_of(self.vae.supervision.classifier, x).apply("LogSoftmax", axis=-1)
 
-    def posterior(self, inputs):
+    def shown(self, inputs):
+        """Rows with the indicators of their likeliest class."""
         x = inputs.expanded(0, 1)
-        return self._posterior(self._under(x, self.likeliest(x)))
+        return self._under(x, self.likeliest(x))
 
     def likeliest(self, x: Value) -> Value:
         """Indicators of the likeliest class, ``(members, 1, rows, n_classes)``."""

@@ -43,6 +43,10 @@ class Points:
             "needs. Export other methods."
         )
 
+    def log_prob(self, z: Value) -> Value:
+        """Log density of any codes, ``(members, draws, rows)``."""
+        return self.drawn(np.zeros(()))[1]
+
 
 # In scores that of compact support proposes codes by the normal of the same moments.
 @POSTERIORS.of(DiagonalNormal, Epanechnikov)
@@ -61,3 +65,7 @@ class Normals(Points):
         # (z - loc) / scale is the draw again.
         constant = 0.5 * np.square(eps).sum(-1) + HALF_LOG_2PI * eps.shape[-1]
         return z, -self.log_scale.sum(-1) - constant
+
+    def log_prob(self, z):
+        standard = (z - self.loc) * (-self.log_scale).exp()
+        return (standard * standard * -0.5 - self.log_scale - HALF_LOG_2PI).sum(-1)

@@ -88,7 +88,7 @@ def surprised(surprise: Surprise, statistic: Value) -> Value:
 
 def describe(export: Export) -> Described:
     """Rows as the detector sees them."""
-    model, rows = export.whole(), export.rows
+    model, rows = export.whole, export.rows
     loc = model.posterior(rows.inputs).mean
     x, found, start = rows.inputs.expanded(0, 1), [], 0
     vae = model.vae
