@@ -15,7 +15,7 @@ PYTEST := -m pytest -q -n $(JOBS) --timeout 900
 FIRST := pip torch hatchling editables
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-matrix lint format types docs bench clean distclean
+.PHONY: help env demo test test-slow test-matrix lint format types docs site-check bench clean distclean
 .SECONDARY:
 
 help:  ## list the targets
@@ -77,6 +77,15 @@ docs: $(ENV)  ## build the site into docs/_build/html; warnings are errors
 	$(PY) -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# A browser is needed: CHROMIUM=/path/to/chromium where it is not found.
+.venv-site/.stamp:
+	@$(PYTHON) -m venv .venv-site
+	@.venv-site/bin/python -m pip install -qq playwright
+	@touch $@
+
+site-check: docs .venv-site/.stamp  ## open every page of the site in headless Chromium
+	.venv-site/bin/python docs/check_site.py docs/_build/html --pictures build/site
+
 bench:  ## list the benchmarks
 	@ls benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet"
 	@for f in $(wildcard benchmarks/[!_]*.py); do \
@@ -88,4 +97,4 @@ clean:  ## remove what was built, keep the environments
 	find skvae tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## remove the environments too
-	rm -rf .venv .venv-sk17 .venv-sk18 .venv-sk19
+	rm -rf .venv .venv-sk17 .venv-sk18 .venv-sk19 .venv-site
