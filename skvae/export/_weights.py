@@ -106,13 +106,14 @@ def load_weights(estimator: Any, path: str | os.PathLike) -> Any:
     rest = REST(estimator)
     arrays, metadata = _read(path)
     name = type(estimator).__name__
-    check_version({KEY: metadata["skvae_version"]}, name)
-    about = {key: json.loads(metadata[key]) for key in _about(estimator)}
+    check_version({KEY: metadata.get("skvae_version", __version__)}, name)
+    about = {key: _of_metadata(metadata, key, path) for key in _about(estimator)}
     _check_same(estimator, about)
     state = {_outward(key): key for key in _state(estimator.vae_)}
-    beside = {key: arrays.pop(key) for key in rest.arrays(estimator) if key in arrays}
     weights = {_outward(key) for key, _ in estimator.vae_.named_parameters()}
-    _check_shapes(estimator, arrays, weights)
+    needed = set(rest.arrays(estimator))
+    _check_shapes(estimator, arrays, weights, needed)
+    beside = {key: arrays.pop(key) for key in needed}
     _fill(estimator.vae_, {state.get(k, _inward(estimator.vae_, k)): a for k, a in arrays.items()})
     estimator.best_member_ = about["best_member"]
     rest.put(estimator, beside)
@@ -230,6 +231,16 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str
     return arrays, metadata
 
 
+def _of_metadata(metadata: dict[str, str], key: str, path: str | os.PathLike) -> Any:
+    try:
+        return json.loads(metadata[key])
+    except (KeyError, ValueError) as error:
+        raise ExportError(
+            f"{os.fspath(path)!r} does not say what its weights are of: {key!r} of its metadata "
+            "is missing or no JSON. Write it again by save_weights."
+        ) from error
+
+
 def _check_same(estimator: Any, about: dict) -> None:
     own, name = _about(estimator), type(estimator).__name__
     if about["estimator"] != own["estimator"]:
@@ -261,27 +272,47 @@ def _check_same(estimator: Any, about: dict) -> None:
         )
 
 
-def _check_shapes(estimator: Any, arrays: dict[str, np.ndarray], weights: set[str]) -> None:
-    own = {
-        _outward(k): a.shape for k, a in _state(estimator.vae_).items() if _outward(k) in weights
-    }
-    lacking = sorted(weights - set(arrays))
-    wrong = [k for k in own if k in arrays and arrays[k].shape != own[k]]
-    parts = {_outward(f"{k}.") for k, _ in estimator.vae_.named_modules() if k} | {"."}
-    unknown = [k for k in arrays if k not in weights and f"{k.rpartition('.')[0]}." not in parts]
+def _check_shapes(
+    estimator: Any, arrays: dict[str, np.ndarray], weights: set[str], beside: set[str]
+) -> None:
+    name, own = type(estimator).__name__, _state(estimator.vae_)
+    shapes = {_outward(k): array.shape for k, array in own.items()}
+    modules = {_outward(f"{k}."): part for k, part in estimator.vae_.named_modules()}
+    modules["."] = modules.pop("", estimator.vae_)
+    lacking = sorted((weights | beside) - set(arrays))
+    unknown = [k for k in arrays if k not in shapes and k not in beside and _is_taken(modules, k)]
     for what, names in (("lack", lacking), ("also hold", unknown)):
         if names:
             raise ExportError(
                 f"The weights {what} {names[:5]}{' and others' if len(names) > 5 else ''}: they "
-                f"are of another model than this {type(estimator).__name__}. Give it the "
-                "parameters that the metadata of the file tell."
+                f"are of another model than this {name}. Give it the parameters that the "
+                "metadata of the file tell."
             )
-    for key in wrong:
-        raise ExportError(
-            f"The weights have {key!r} of shape {arrays[key].shape}, and this "
-            f"{type(estimator).__name__} of {own[key]}. Give it the parameters that the metadata "
-            "of the file tell."
-        )
+    for key in set(shapes) & set(arrays):
+        found, known = arrays[key].shape, shapes[key]
+        if not _fits(found, known, key in weights):
+            raise ExportError(
+                f"The weights have {key!r} of shape {found}, and this {name} of {known}. Give it "
+                "the parameters that the metadata of the file tell."
+            )
+
+
+def _fits(found: tuple, known: tuple, is_weight: bool) -> bool:
+    if len(found) != len(known):
+        return False
+    # Noise is one for all columns or one per column, and calibration fits more or fewer normals.
+    one = bool(found) and 1 in (found[-1], known[-1])
+    return (
+        found == known
+        or found[:1] == known[:1]
+        and (not is_weight or one and found[:-1] == known[:-1])
+    )
+
+
+def _is_taken(modules: dict[str, Any], name: str) -> bool:
+    """Whether a name is that of no part, or of something else there."""
+    part, _, last = name.rpartition(".")
+    return f"{part}." not in modules or hasattr(modules[f"{part}."], last)
 
 
 def _fill(vae: Any, arrays: dict[str, np.ndarray]) -> None:
