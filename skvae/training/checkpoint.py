@@ -11,7 +11,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -237,32 +238,40 @@ class Part:
 
 
 class Orders:
-    """Random orders of rows; those that were drawn before a kill are drawn again.
+    """Random orders of rows, of which the last before a kill is drawn again.
+
+    Batches of the orders before it are passed over, whatever their rows.
 
     Parameters
     ----------
     noise : Noise
         What else draws from it is not disturbed.
-    again : sequence of ndarray
-        Where the generators were before each of these orders.
+    n_before : int, default=0
+        How many were drawn in the epoch before the kill.
+    place : ndarray, optional
+        Where the generators were before the last of these.
 
     Attributes
     ----------
-    places : list of ndarray
-        Where they were before each order so far.
+    n_drawn : int
+    place : ndarray
+        Where the generators were before the last order.
     """
 
-    def __init__(self, noise: Noise, again: Sequence[np.ndarray] = ()):
-        self.noise, self.again = noise, list(again)
-        self.places = list(again)
+    def __init__(self, noise: Noise, n_before: int = 0, place: np.ndarray | None = None):
+        self.noise, self.n_before, self.n_drawn = noise, n_before, 0
+        self.place = np.empty(0, dtype=np.uint8) if place is None else place
 
     def permutation(self, n: int) -> Tensor:
         """One random order of ``n`` rows per member, ``(members, n)``."""
+        self.n_drawn += 1
         present = self.noise.places()
-        if not self.again:
-            self.places.append(present)
+        if self.n_drawn > self.n_before:
+            self.place = present
             return self.noise.permutation(n)
-        self.noise.load_places(self.again.pop(0))
+        if self.n_drawn < self.n_before:
+            return torch.arange(n, device=self.noise.device).expand(self.noise.n_members, -1)
+        self.noise.load_places(self.place)
         order = self.noise.permutation(n)
         self.noise.load_places(present)
         return order
@@ -272,6 +281,20 @@ def next_part() -> Part | None:
     """Where a loop that begins keeps its state; None without a checkpoint."""
     checkpoint = _CURRENT.get()
     return None if checkpoint is None else checkpoint.next_part()
+
+
+def flattened(parts: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """States of parts of a run under one name each, as ``part/name``."""
+    return {f"{part}/{k}": array for part, state in parts.items() for k, array in state.items()}
+
+
+def parted(state: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """What ``flattened`` was given; empty for parts without an array."""
+    parts: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for name, array in state.items():
+        part, _, name = name.partition("/")
+        parts[part][name] = array
+    return parts
 
 
 def untrained(module: nn.Module) -> dict[str, np.ndarray]:

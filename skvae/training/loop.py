@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -17,7 +16,7 @@ from .._pass import Batch, Pass
 from .._process import arithmetic
 from ..exceptions import DivergedError
 from ..noise import Noise
-from .checkpoint import Orders, Part, load_untrained, next_part, untrained
+from .checkpoint import Orders, Part, flattened, load_untrained, next_part, parted, untrained
 from .closed_form import GaussianStep
 from .feeding import Resident, Streamed
 from .flat import FlatAdam
@@ -122,6 +121,8 @@ class _Run:
         self.batch_sizes = even_sizes(self.feed.n_rows, settings.batch_size)
         self.terms: Terms | None = None
         self.epoch, self.orders = 0, Orders(noise)
+        # The orders of an epoch that was not done when the run was killed.
+        self.earlier: Orders | None = None
         self.validation: list[tuple[Tensor, _Replay]] = []
         self.log_unit = rows.mean_log_unit(train_index)
         self.validation_log_unit = self.log_unit
@@ -202,7 +203,7 @@ class _Run:
         return self.batch_sizes
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        self.orders = Orders(self.noise, self.orders.again)
+        self.orders, self.earlier = self.earlier or Orders(self.noise), None
         return self._batches_of(self.feed, self.orders, epoch, self.batch_sizes)
 
     @staticmethod
@@ -334,7 +335,8 @@ class _Run:
                 "epoch": np.array(self.epoch),
                 "members": self.members,
                 "best": self.best.cpu().numpy(),
-                "places": np.array(self.orders.places),
+                "n_orders": np.array(self.orders.n_drawn),
+                "place": self.orders.place,
             },
             "optimizer": self.optimizer.whole_state(),
             "history": self.history.state(),
@@ -345,27 +347,23 @@ class _Run:
             # It is not trained any more once members have left it.
             "whole": {} if whole is self.vae else untrained(whole),
         }
-        return {
-            f"{part}/{k}": value for part, state in parts.items() for k, value in state.items()
-        }
+        return flattened(parts)
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a state of a run that was made in the same way."""
-        parts: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-        for name, value in state.items():
-            part, _, name = name.partition("/")
-            parts[part][name] = value
+        parts = parted(state)
         run = parts["run"]
         # The whole first: the members that go on are copied from it.
         load_untrained(self.whole.module, parts["whole"])
         if len(run["members"]) < len(self.members):
             self._go_on_with(run["members"])
-        self.epoch, self.orders = int(run["epoch"]), Orders(self.noise, list(run["places"]))
+        self.epoch = int(run["epoch"])
         self.best.copy_(torch.as_tensor(run["best"]))
         self.optimizer.load_whole_state(parts["optimizer"])
         self.history.load_state(parts["history"])
         self.noise.load_state(parts["noise"])
         if parts["terms"]:
+            self.earlier = Orders(self.noise, int(run["n_orders"]), run["place"])
             self.terms = Terms(self.own_sizes, self.feed.n_rows)
             self.terms.load_state(parts["terms"], self.best.device)
         load_untrained(self.vae, parts["model"])
