@@ -44,11 +44,13 @@ CORE = {
 ENGINE = {
     "calibration",
     "conditioning",
+    "continuation",
     "factor_model",
     "gaussian_score",
     "inference",
     "semi_supervised",
     "sensitivity",
+    "sequential",
     "training",
     "vae",
 }
@@ -248,6 +250,20 @@ def test_cells_are_judged_by_models_alone(name):
 def test_other_conventions_wrap_an_estimator(name):
     assert "pyod" not in roots_imported(name)
     assert parts_imported(name) <= ESTIMATORS
+
+
+@pytest.mark.parametrize("name", cases("rave"))
+def test_simulations_wrap_a_transformer(name):
+    assert "torch" not in roots_imported(name)
+    assert parts_imported(name) <= {"rave", "_transformer"}
+
+
+@pytest.mark.parametrize("name", cases("export"))
+def test_exports_are_read_by_nobody(name):
+    others = [other for other in FILES if part(other) != "export"]
+    assert not [other for other in others if name in imports(other)]
+    optional = {"onnx", "onnxruntime", "skl2onnx", "safetensors"}
+    assert not optional & {r for other in others for r in roots_imported(other)}
 
 
 def test_only_the_base_sees_the_axes_together():

@@ -45,8 +45,9 @@ def register_onnx_converters() -> None:
     >>> X, y = load_wine(return_X_y=True)
     >>> vae = VAETransformer(2, max_iter=9, random_state=0)
     >>> model = make_pipeline(StandardScaler(), vae, LogisticRegression()).fit(X, y)
-    >>> session = onnxruntime.InferenceSession(to_onnx(model, X[:1]).SerializeToString())
-    >>> labels, _ = session.run(None, {"X": X})
+    >>> graph = to_onnx(model, X[:1], options={"zipmap": False})
+    >>> session = onnxruntime.InferenceSession(graph.SerializeToString())
+    >>> labels, shares = session.run(None, {"X": X})
     >>> bool((labels == model.predict(X)).all())
     True
     """
