@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import inference
+from ._assembly import assembled
 from ._component import Component, Shapes
 from ._device import resolve_device
 from ._fitting import FittingMixin
@@ -24,7 +25,6 @@ from ._process import PRECISIONS, arithmetic, n_threads_of
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
 from ._sources import by_parts
-from .ladder import LadderVAE
 from .likelihoods import LIKELIHOODS, Columnwise, Likelihood
 from .missingness import MISSINGNESS, Missingness
 from .networks import ACTIVATIONS, NETWORKS, Network
@@ -33,7 +33,6 @@ from .objectives import ELBO, OBJECTIVES, Objective
 from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
-from .semi_supervised import SemiSupervisedVAE
 from .supervision import SUPERVISION, Supervision
 from .table import SPARSE, check_table
 from .table.places import Places
@@ -237,30 +236,11 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
             n_inputs, self.n_components_, codec.blocks_, codec.row_size_, n_conditions, n_rows,
             **Places.of(codec)._asdict(),
         )  # fmt: skip
-        # Counts and flags have no noise that could be large at first: their codes tell most of
-        # a row on the bound itself, and overfit below it.
-        # Codes that cost less than classes would tell the class, too.
-        supervision = parts.get("supervision")
-        by_class = supervision is not None and supervision.of_classes
-        # What locates the codes of one group says the density of the next: no second part.
-        in_groups = parts["posterior"].n_groups > 1
-        if self.objective == "auto" and (shapes.is_discrete or by_class or in_groups):
-            self.objective_ = ELBO()
-        if not by_class:
-            kind = LadderVAE if parts["posterior"].is_ladder else VAE
-            self.vae_ = kind(**parts).build(shapes, noise)
-            return
-        if parts["posterior"].is_ladder:
-            raise ValueError(
-                f"supervision={supervision!r} sums over classes, and posterior="
-                f"{parts['posterior']!r} gives latents group by group. Use posterior='normal'."
-            )
-        if not isinstance(self.objective_, ELBO):
-            raise ValueError(
-                f"supervision={supervision!r} weighs bounds by classes, and {self.objective_!r} "
-                "gives one that cannot be weighed. Use objective='elbo'."
-            )
-        self.vae_ = SemiSupervisedVAE(**parts).build(shapes, noise)
+        auto = self.objective == "auto"
+        self.vae_, own = assembled(
+            parts, None if auto else self.objective_, shapes, noise, self.max_iter
+        )
+        self.objective_ = own or self.objective_
 
     # -- inference ------------------------------------------------------------------------
 
@@ -375,7 +355,9 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         loc, scale = (np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in range(2))
         for rows, encoded in parts:
             with self._arithmetic():
-                loc[rows], scale[rows] = inference.encode(coder, encoded.inputs, device)
+                loc[rows], scale[rows] = inference.encode(
+                    coder, encoded.inputs, device, encoded.mask
+                )
         return loc, scale
 
     def _coder(self) -> VAE:

@@ -25,6 +25,7 @@ from .calibration import calibrate, calibrate_noise
 from .noise import Noise
 from .table import TableCodec, check_table
 from .table.conditioned import ConditionedCodec
+from .table.sequences import SequenceCodec
 from .training import (
     History,
     Rows,
@@ -92,7 +93,8 @@ class FittingMixin(SourceMixin):
         Gives the places in ``X`` of the rows held out, or of all rows where none were.
         """
         held_out = self._fit_quietly(X, sample_weight, **settings)
-        warn_of_latents(self.diagnostics_, type(self).__name__, self.codec_.n_inputs_)
+        n_columns = self.codec_.n_inputs_
+        warn_of_latents(self.diagnostics_, type(self).__name__, n_columns, self.vae_.n_steps)
         return held_out
 
     def _fit_quietly(
@@ -140,6 +142,7 @@ class FittingMixin(SourceMixin):
             parts = self._components()
             found = "auto" if self.likelihood == "auto" else "continuous"
             codec = self._codec(
+                parts["network"],
                 numeric=getattr(parts["likelihood"], "kind", found),
                 unknown=self.unknown,
                 margins=self.margins,
@@ -178,8 +181,12 @@ class FittingMixin(SourceMixin):
         settings = self._settings(n_rows, n_epochs)
         return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)
 
-    def _codec(self, **settings) -> TableCodec:
+    def _codec(self, network, **settings) -> TableCodec:
         condition = self.condition
+        if condition is None and network.unrolls:
+            # Steps of one feature are of one kind, whatever their values suggest.
+            kind = settings.pop("numeric").replace("auto", "continuous")
+            return SequenceCodec(network.features_of_step, numeric=kind, **settings)
         if condition is None:
             return TableCodec(**settings)
         one = isinstance(condition, (str, Integral))

@@ -9,9 +9,15 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from . import continuation
+from .table import check_table
+
+# Ways that a model of steps goes on by, unless told otherwise.
+N_WAYS = 128
+
 
 class ForecastingMixin:
-    """Steps behind the end of sequences, given those before."""
+    """Steps of sequences, given those before: how likely they are, and which follow."""
 
     if TYPE_CHECKING:
 
@@ -24,7 +30,9 @@ class ForecastingMixin:
 
         A sequence is moved to the left until its next steps have room among those that the
         model knows, and the room is filled by ``impute``: the exact conditional of the model, if
-        sequences look alike wherever they begin.
+        sequences look alike wherever they begin.  ``network=VariationalRecurrent()`` goes on
+        behind the end instead, by any number of steps: what it expects is averaged over ways of
+        the codes, each of which goes on from its own best values.
 
         Parameters
         ----------
@@ -32,7 +40,7 @@ class ForecastingMixin:
             Sequences, step after step.  One that is shorter than those of the model ends in NaN,
             and where all are, the last columns may be left out.
         n_steps : int, default=1
-            How many steps to give, fewer than the model knows.
+            How many steps to give; fewer than the model knows, unless it goes on by itself.
         n_imputations : int, default=None
             None gives expected values; a number that many drawn continuations.
         method, n_draws, random_state
@@ -70,10 +78,14 @@ class ForecastingMixin:
             )
         X = np.pad(X, [(0, 0), (0, self.n_features_in_ - X.shape[1])], constant_values=np.nan)
         n_known = X.shape[1] // width
-        if not isinstance(n_steps, Integral) or not 0 < int(n_steps) < n_known:
+        goes_on = self.vae_.n_steps > 1
+        most = np.inf if goes_on else n_known - 1
+        if not isinstance(n_steps, Integral) or not 0 < int(n_steps) <= most:
+            upto = (
+                "on" if goes_on else f"to {most}, as the model knows sequences of {n_known} steps"
+            )
             raise ValueError(
-                f"{asker} expects n_steps to be a number from 1 to {n_known - 1}, as the model "
-                f"knows sequences of {n_known} steps; got {n_steps!r}."
+                f"{asker} expects n_steps to be a number from 1 {upto}; got {n_steps!r}."
             )
         n_steps = int(n_steps)
         sequences = X.reshape(len(X), n_known, width)
@@ -84,6 +96,8 @@ class ForecastingMixin:
                 "nothing follows. Leave them out."
             )
         length = n_known - np.argmax(seen[:, ::-1], 1)
+        if goes_on:
+            return self._continued(X, length, n_steps, n_imputations, n_draws, random_state)
         begin = np.maximum(length + n_steps - n_known, 0)
         room, after = moved(sequences, begin, length), length - begin
         filled = self.impute(
@@ -96,6 +110,67 @@ class ForecastingMixin:
             for table in ([filled] if n_imputations is None else filled)
         ]
         return found[0] if n_imputations is None else found
+
+    def _continued(self, X, length, n_steps: int, n_imputations, n_draws, random_state):
+        """Further steps of a model that goes on by itself."""
+        encoded, vae = self._encode(X), self._coder()
+        with self._arithmetic():
+            tables = continuation.continued(
+                vae, encoded, n_steps, int(n_draws or max(N_WAYS, n_imputations or 0)),
+                n_imputations, self._noise_of(random_state),
+            )  # fmt: skip
+        shape = len(X), tables.shape[1], n_steps + 1, vae.n_steps, -1
+        cells = self.codec_.decode(tables.reshape(-1, tables.shape[-1]), "numpy")
+        cells = cells.reshape(shape)
+        steps = np.concatenate([cells[:, :, 0], cells[:, :, 1:, -1]], 2)
+        place = (length[:, None] + np.arange(n_steps))[:, None, :, None]
+        found = np.take_along_axis(steps, place, 2).reshape(len(X), tables.shape[1], -1)
+        return found[:, 0] if n_imputations is None else list(found.swapaxes(0, 1))
+
+    def score_steps(self, X, n_draws=None):
+        """Log p(x_t | earlier steps) of each step of sequences.
+
+        Differences of the importance-weighted bounds of beginnings: over the steps of a row
+        they add up to what ``score_samples`` gives.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Sequences, as in ``fit``.
+        n_draws : int, default=None
+            Draws from the posterior; None takes that of the constructor.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_steps)
+            Nats in the original units; higher is more normal, and 0 where a step has no
+            observed cell.
+
+        Raises
+        ------
+        ValueError
+            If the model has no codes of single steps.
+        """
+        check_is_fitted(self)
+        if self.vae_.n_steps == 1:
+            raise ValueError(
+                f"{type(self).__name__}.score_steps needs a model that goes step by step, and "
+                f"{self.vae_.network!r} sees a row at once. Use network=VariationalRecurrent(), "
+                "or score_samples."
+            )
+        encoded = self.codec_.encode(check_table(self, X, reset=False))
+        with self._arithmetic():
+            found = continuation.step_scores(
+                self.vae_, int(n_draws or self.n_draws), self._device(), encoded
+            )
+        unit = np.broadcast_to(self.codec_.log_scale_, encoded.values.shape)
+        if encoded.mask is not None:
+            unit = unit * encoded.mask
+        if encoded.log_jacobian is not None:
+            unit = unit + encoded.log_jacobian
+        of_columns = np.zeros((len(unit), len(self.codec_.columns_)))
+        of_columns[:, self.codec_.modelled_index_] = unit
+        return found - of_columns.reshape(*found.shape, -1).sum(2)
 
 
 def moved(sequences: np.ndarray, begin: np.ndarray, length: np.ndarray) -> np.ndarray:

@@ -45,6 +45,9 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     held_out_index = train_index if validation_index is None else validation_index
     noise = Noise(seeds, rows.values.device)
     calibrate_noise(vae, rows, train_index, validation_index, noise)
+    if not vae.calibrates_codes:
+        vae.eval()
+        return
     index = _by_weight(rows, train_index)
     parts = rows.parts(index)
     found = [vae.infer(p.inputs, codes=p.codes) for p in parts]
@@ -85,13 +88,13 @@ def _by_weight(rows, index: Tensor) -> Tensor:
 
 def _cells(vae, batch: Batch, noise: Noise) -> Cells:
     n_draws = min(max(DECODED_ROWS // batch.inputs.shape[2], 1), N_DRAWS)
-    z = vae.infer(batch.inputs, codes=batch.codes).rsample(noise, n_draws)
+    parameters = vae.parameters_of(batch, noise, n_draws)
     weights = torch.ones_like(batch.values)
     if batch.mask is not None:
         weights = batch.mask.to(weights.dtype)
     if batch.weights is not None:
         weights = weights * batch.weights[:, None, :, None]
-    return Cells(vae.decoded(z, vae.conditions(batch.inputs)), batch.values, weights)
+    return Cells(parameters, batch.values, weights)
 
 
 def _calibrate_posterior(vae, batch: Batch) -> None:

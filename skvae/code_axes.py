@@ -79,6 +79,11 @@ class CodeAxes:
         order = np.argsort(-(variance if nats is None else nats), kind="stable")
         return cls(order, unit[order], variance[order])
 
+    @classmethod
+    def as_given(cls, n_latents: int) -> CodeAxes:
+        """Axes of the model itself, where what changes with a latent is not asked."""
+        return cls(np.arange(n_latents), np.ones(n_latents), np.full(n_latents, np.nan))
+
     def outward(self, codes: np.ndarray) -> np.ndarray:
         """Turn codes in units of the prior into those given, in place."""
         return self._in_place(codes, self.unit)

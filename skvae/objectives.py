@@ -17,12 +17,16 @@ from ._pass import Pass
 
 # Orders nearer to 1 than this are 1.
 SMALLEST_POWER = 1e-4
+# What a group of latents is taken to carry at least, when groups are weighed.
+LEAST_NATS = 1e-3
 
 
 class Objective(Component):
     """Base of the objectives: ``forward`` is minimised, ``bound`` is reported."""
 
     n_draws = 1
+    # Epochs before rows held out tell whether training is to stop.
+    n_unjudged = 0
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Loss per member, nats per row; ``epoch`` runs from 0 to ``max_iter``."""
@@ -74,6 +78,13 @@ class ELBO(Objective):
     capacity : float, default=None
         Nats that the KL term is drawn to: the loss is ``beta * |KL - capacity|``.  The target
         rises from 0 over ``warm_up`` epochs, and the mean KL over the batch is meant.
+    hold_noise : bool, default=False
+        Whether the noise of continuous columns stays as it starts during ``warm_up``.  A noise
+        that is small and held keeps a decoder with a memory from learning to do without codes.
+    balance : bool, default=False
+        Whether, during ``warm_up``, groups of latents pay more than others in proportion to the
+        nats that a latent of theirs carries, so that none is left out.  For posteriors in
+        groups, as ``Ladder``; the weights of the groups are 1 on average.
 
     Examples
     --------
@@ -87,7 +98,7 @@ class ELBO(Objective):
     ----------
     Kingma and Welling 2014; Higgins et al., beta-VAE, 2017; Burgess et al., Understanding
     disentangling in beta-VAE, 2018; Bowman et al. 2016; Fu et al., Cyclical Annealing
-    Schedule, 2019; Kingma et al. (free bits) 2016.
+    Schedule, 2019; Kingma et al. (free bits) 2016; Vahdat and Kautz, NVAE (balance), 2020.
     """
 
     _parameter_constraints = {
@@ -96,20 +107,38 @@ class ELBO(Objective):
         "cycles": [Interval(Integral, 0, None, closed="left")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "capacity": [None, Interval(Real, 0, None, closed="left")],
+        "hold_noise": ["boolean"],
+        "balance": ["boolean"],
     }
 
-    def __init__(self, beta=1.0, warm_up=0, cycles=0, free_bits=0.0, capacity=None):
+    def __init__(
+        self, beta=1.0, warm_up=0, cycles=0, free_bits=0.0, capacity=None, hold_noise=False,
+        balance=False,
+    ):  # fmt: skip
         super().__init__()
         self.beta = beta
         self.warm_up = warm_up
         self.cycles = cycles
         self.free_bits = free_bits
         self.capacity = capacity
+        self.hold_noise = hold_noise
+        self.balance = balance
+
+    @property
+    def rows_apart(self) -> bool:  # type: ignore[override]
+        """That the price of a code does not depend on those of other rows."""
+        return self.capacity is None and not self.free_bits and not self.balance
 
     @property
     def closed_form(self) -> bool:
         """That the KL term is weighed as a whole."""
-        return type(self) is ELBO and self.capacity is None and not self.free_bits
+        as_a_whole = self.capacity is None and not self.free_bits
+        return type(self) is ELBO and as_a_whole and not self.hold_noise and not self.balance
+
+    @property
+    def n_unjudged(self) -> float:  # type: ignore[override]
+        """The warm-up, where the noise is not learned."""
+        return self.warm_up if self.hold_noise else 0
 
     def stack_key(self, max_iter: int) -> tuple:
         """Weights of the KL term as a whole may differ from member to member."""
@@ -124,6 +153,10 @@ class ELBO(Objective):
 
     def forward(self, step: Pass, epoch: float, max_iter: int) -> Tensor:
         """Give minus the bound with the KL term weighed for this moment of the run."""
+        if self.hold_noise and epoch < self.warm_up:
+            step = _with_noise_held(step)
+        if self.balance and epoch < self.warm_up:
+            step = replace(step, kl=step.kl * group_weights(step)[:, None, None])
         if self.capacity is not None:
             return self._loss(step, self.beta, self.capacity * self._ramp(epoch))
         return self._loss(step, self.weight_at(epoch, max_iter))
@@ -154,6 +187,33 @@ class ELBO(Objective):
 
     def _ramp(self, epoch: float) -> float:
         return min(epoch / self.warm_up, 1.0) if self.warm_up else 1.0
+
+
+def group_weights(step: Pass) -> Tensor:
+    """Weight of the KL of each latent, in proportion to the mean of its group, ``(members, n)``.
+
+    The mean over groups is 1.
+    """
+    nats, sizes = step.mean_kl.detach(), step.posterior.sizes
+    if len(sizes) < 2:
+        return torch.ones_like(nats)
+    # The first group has one column where its prior does not factorise.
+    columns = nats.shape[-1] - sum(sizes[1:]), *sizes[1:]
+    per_latent = [
+        group.sum(-1).clamp_min(LEAST_NATS) / size
+        for group, size in zip(nats.split(columns, -1), sizes)
+    ]
+    weights = torch.stack(per_latent, -1)
+    weights = weights / weights.mean(-1, keepdim=True)
+    counts = torch.tensor(columns, device=nats.device)
+    return weights.repeat_interleave(counts, -1)
+
+
+def _with_noise_held(step: Pass) -> Pass:
+    """The pass without a gradient that flows to the noise of the cells."""
+    likelihood = step.likelihood.with_noise_held()
+    log_likelihood = likelihood.log_prob_rows(step.batch.values, step.batch.mask)
+    return replace(step, likelihood=likelihood, log_likelihood=log_likelihood)
 
 
 class _MemberwiseELBO(Objective):

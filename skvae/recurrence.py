@@ -23,14 +23,35 @@ class Cell(NamedTuple):
         How many sums each unit has.
     n_states : int
         How many numbers each unit keeps from step to step.
+    step : callable
+        What is in memory after one step: from the sums of the input, those of the output
+        before it, and what was in memory.
     """
 
     run: Callable
     n_gates: int
     n_states: int
+    step: Callable
 
 
-CELLS = {"gru": Cell(torch.gru, 3, 1), "lstm": Cell(torch.lstm, 4, 2)}
+def _gru_step(of_input: Tensor, of_state: Tensor, memory: Tensor) -> Tensor:
+    n = memory.shape[-1]
+    gates = torch.sigmoid(of_input[..., : 2 * n] + of_state[..., : 2 * n])
+    reset, kept = gates.chunk(2, -1)
+    new = torch.tanh(torch.addcmul(of_input[..., 2 * n :], reset, of_state[..., 2 * n :]))
+    return torch.lerp(new, memory, kept)
+
+
+def _lstm_step(of_input: Tensor, of_state: Tensor, memory: Tensor) -> Tensor:
+    taken, kept, new, shown = (of_input + of_state).chunk(4, -1)
+    inner = torch.sigmoid(kept) * memory.chunk(2, -1)[1] + torch.sigmoid(taken) * torch.tanh(new)
+    return torch.cat([torch.sigmoid(shown) * torch.tanh(inner), inner], -1)
+
+
+CELLS = {
+    "gru": Cell(torch.gru, 3, 1, _gru_step),
+    "lstm": Cell(torch.lstm, 4, 2, _lstm_step),
+}
 
 
 class Recurrence(Component):
@@ -77,8 +98,20 @@ class Recurrence(Component):
         members = enumerate(zip(steps, first))
         return torch.stack([self._member(m, x, memory) for m, (x, memory) in members])
 
+    def step(self, x: Tensor, memory: Tensor) -> Tensor:
+        """What is in memory after one step, ``(members, rows, n_states)``; the output comes first.
+
+        For steps that depend on what came of those before.
+        """
+        of_input = torch.baddbmm(self.bias_in[:, None], x, self.weight_in.transpose(1, 2))
+        output = memory[..., : self.n_units]
+        of_state = torch.baddbmm(
+            self.bias_state[:, None], output, self.weight_state.transpose(1, 2)
+        )
+        return CELLS[self.cell].step(of_input, of_state, memory)
+
     def _member(self, m: int, steps: Tensor, first: Tensor) -> Tensor:
-        run, _, n_states = CELLS[self.cell]
+        run, _, n_states, _ = CELLS[self.cell]
         weights = self.weight_in[m], self.weight_state[m], self.bias_in[m], self.bias_state[m]
         memory = [part.contiguous()[None] for part in first.chunk(n_states, -1)]
         start = memory[0] if n_states == 1 else memory

@@ -73,7 +73,9 @@ class SemiSupervisedVAE(VAE):
         known = torch.where(known.sum(-1, keepdim=True) > 0, known, found)
         return torch.cat([row.expand(*known.shape[:-1], -1), known], -1)
 
-    def infer(self, inputs: Tensor, network=None, codes: Tensor | None = None) -> Distribution:
+    def infer(
+        self, inputs: Tensor, network=None, codes: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
         """Posterior of the codes, given the class or the likeliest one."""
         return super().infer(self.labelled(inputs), network, codes)
 

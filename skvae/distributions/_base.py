@@ -14,6 +14,9 @@ from ..noise import FixedDraws, Noise
 class Distribution(_TorchDistribution):
     """A distribution per cell: ``log_prob`` per column, a ``point`` and seeded draws."""
 
+    # Latents in each group, where some are drawn given others.
+    sizes: tuple[int, ...] = ()
+
     def __init__(self):
         # The base class validates and copies shapes on every call, which a training step
         # pays for and never uses.
@@ -46,6 +49,10 @@ class Distribution(_TorchDistribution):
 
         It differs where cells share more than the code.
         """
+        return self
+
+    def with_noise_held(self) -> Distribution:
+        """The distribution with a noise that no gradient flows to, where it has a noise."""
         return self
 
     def log_odds(self, prior: Distribution, z: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ class StudentT(Distribution):
         )
         return constant - 0.5 * (df + 1) * torch.log1p(z * z / df)
 
+    def with_noise_held(self) -> StudentT:
+        return StudentT(self.loc, self.log_scale.detach(), self.df)
+
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         shape = self.loc.shape
         chi2 = 2 * noise.gamma((0.5 * self.df).expand(shape).contiguous())
@@ -168,6 +171,9 @@ class Blocks(Distribution):
     def given(self, value: Tensor, mask: Tensor | None) -> Blocks:
         cells = self._split(value, mask)
         return Blocks([part.given(v, m) for part, v, m in cells], self.widths)
+
+    def with_noise_held(self) -> Blocks:
+        return Blocks([part.with_noise_held() for part in self.parts], self.widths)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         return torch.cat([part.sample(noise) for part in self.parts], -1)

@@ -43,8 +43,8 @@ class Normal(Distribution):
             return super().log_prob_rows(value, mask)
         return NormalRows.apply(self.loc, self.log_scale, value, mask)
 
-    def with_scale(self, scale: float) -> Normal:
-        return Normal(self.loc, torch.full_like(self.log_scale, math.log(scale)))
+    def with_noise_held(self) -> Normal:
+        return Normal(self.loc, self.log_scale.detach())
 
     def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
         """Draw codes ``(members, n_draws, rows, columns)``."""

@@ -5,12 +5,15 @@ from .convolutional import Convolutional
 from .mlp import ACTIVATIONS, MLP
 from .recurrent import Recurrent
 from .tokens import Tokens
+from .variational_recurrent import VariationalRecurrent
 
 NETWORKS: dict[str, type[Network]] = {
     "mlp": MLP,
     "convolutional": Convolutional,
     "recurrent": Recurrent,
     "tokens": Tokens,
+    "variational_recurrent": VariationalRecurrent,
 }
 
 __all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Convolutional", "Network", "Recurrent", "Tokens"]
+__all__ += ["VariationalRecurrent"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .._component import Component, Shapes
 from ..noise import Noise
 from ..recurrence import CELLS, Recurrence
-from ._base import Network
+from ._base import Network, check_widths
 from .mlp import ACTIVATIONS, Perceptron
 from .unfolding import Unfolding
 
@@ -154,7 +154,8 @@ class Recurrent(Network):
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
-        n_steps, n_features = self._sequence_shape()
+        check_widths(self, "hidden_layer_sizes")
+        n_steps, n_features = check_sequence_shape(self)
         unfolding = Unfolding(repr(self), None if n_steps is None else n_steps * n_features)
         unfolding.lay_out(shapes, n_decoded, noise)
         self.n_steps = unfolding.n_cells // n_features
@@ -206,14 +207,16 @@ class Recurrent(Network):
         steps = torch.arange(self.n_steps, device=seen.device)
         return ((seen > 0.5).any(-1) * steps).amax(-1)
 
-    def _sequence_shape(self) -> tuple[int | None, int]:
-        if self.sequence_shape is None:
-            return None, 1
-        shape = tuple(self.sequence_shape)
-        whole = all(isinstance(n, (int, np.integer)) and n > 0 for n in shape)
-        if not whole or len(shape) not in (1, 2):
-            raise ValueError(
-                "The 'sequence_shape' parameter of Recurrent must be (n_steps,) or (n_steps, "
-                f"n_features). Got {self.sequence_shape!r} instead."
-            )
-        return (*shape, 1)[:2]
+
+def check_sequence_shape(network: Network) -> tuple[int | None, int]:
+    """Number of steps, None where it is that of the table, and features of each."""
+    if network.sequence_shape is None:
+        return None, 1
+    shape = tuple(network.sequence_shape)
+    whole = all(isinstance(n, (int, np.integer)) and n > 0 for n in shape)
+    if not whole or len(shape) not in (1, 2):
+        raise ValueError(
+            f"The 'sequence_shape' parameter of {type(network).__name__} must be (n_steps,) or "
+            f"(n_steps, n_features). Got {network.sequence_shape!r} instead."
+        )
+    return (*shape, 1)[:2]
