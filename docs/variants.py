@@ -41,6 +41,7 @@ ELBO = r"\mathbb{E}_q[\log p(x|z)] - \mathrm{KL}(q \,\|\, p)"
 TRAINING, CODES = "test_components_training", "test_variants_codes"
 PENALTIES, TRAINED = "test_variants_penalties", "test_variants_penalties_trained"
 GIVEN, NETS = "test_variants_conditions", "test_variants_networks"
+RAVE = "test_variants_rave"
 
 VARIANTS = [
     Variant(
@@ -345,7 +346,16 @@ VARIANTS = [
         'posterior="deterministic", objective=ELBO(beta=0.0), view=TimeLagged(lag=2)',
         ("view__lag", [1, 2]),
         "Wehmeyer and Noe 2018",
-        GIVEN,
+        RAVE,
+    ),
+    Variant(
+        "past-future information bottleneck (RAVE of 2019)",
+        r"\|x_{t + \tau} - g(z)\|^2,\ z \sim N(x_t w / \|w\|, \sigma^2)",
+        'network=LinearEncoder((8,)), posterior="fixed_normal", objective=ELBO(beta=0.0), '
+        "view=PastFuture(lag=2)",
+        ("posterior__scale", [0.005, 0.05]),
+        "Wang, Ribeiro and Tiwary 2019",
+        RAVE,
     ),
     Variant(
         "MIWAE",
@@ -432,6 +442,11 @@ def page() -> str:
             "",
             f"       {variant.tests}",
         ]
+    lines += [
+        "",
+        "Around such a model goes RAVE of 2018 (Ribeiro et al.), which takes turns with a",
+        "simulator: :class:`skvae.rave.MolecularRAVE`, tested in test_variants_rave.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -204,7 +204,7 @@ class FittingMixin(SourceMixin):
         place[kept] = np.arange(len(kept))
         seen, explained = (place[part] for part in pairs)
         both = (seen >= 0) & (explained >= 0)
-        return rows.lagged(seen[both], explained[both]), kept[seen[both]]
+        return view.lagged(rows, seen[both], explained[both]), kept[seen[both]]
 
     def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
         """The resident table, by the codec at hand or a new one."""
@@ -351,9 +351,11 @@ class FittingMixin(SourceMixin):
                 "positive weight. Leave sample_weight out to weigh all rows equally."
             )
         kept = np.flatnonzero(weights)
-        if len(kept) == len(weights):
+        if np.ptp(weights[kept]) == 0.0:
+            weights = None
+        if len(kept) == _num_samples(X):
             return X, weights, kept
-        return _safe_indexing(X, kept), weights[kept], kept
+        return _safe_indexing(X, kept), None if weights is None else weights[kept], kept
 
     def _split(self, order: np.ndarray, n_epochs: int | None, n_members: int, device):
         n_held_out = round(self.validation_fraction * len(order))

@@ -33,6 +33,10 @@ class View(Component):
         """Rows that the encoder sees and those that they must explain; None where each its own."""
         return None
 
+    def lagged(self, rows: Any, seen: np.ndarray, explained: np.ndarray) -> Any:
+        """The resident table of such pairs."""
+        return rows.lagged(seen, explained)
+
     def attach(self, rows: Any, codec: Any, random_state: np.random.RandomState) -> Any:
         """The resident table with what this view needs of it."""
         return rows
@@ -169,6 +173,60 @@ class TimeLagged(View):
         return seen, seen + self.lag
 
 
+class PastFuture(TimeLagged):
+    """Pairs of rows as ``TimeLagged``, weighed as the past-future information bottleneck asks.
+
+    Where frames come from a biased simulation and have weights, both rows of a pair are
+    explained: the later one with weight ``sqrt(w_t w_later)``, and the seen one with ``sqrt(w_t)
+    (sqrt(w_t) - sqrt(w_later))``, which may be negative.  Of squared errors that is one with
+    weight ``w_t``, of the point ``x_t + sqrt(w_later / w_t) (x_later - x_t)``.  Without weights
+    it is ``TimeLagged``.
+
+    Parameters
+    ----------
+    lag : int, default=1
+        How many rows later the explained one is; 0 explains each row itself.
+    starts : sequence of int, default=()
+        Rows at which another trajectory begins; no pair goes across.
+
+    Examples
+    --------
+    >>> from skvae.views import PastFuture
+    >>> PastFuture(lag=3)
+    PastFuture(lag=3)
+
+    References
+    ----------
+    Wang, Ribeiro and Tiwary, Past-future information bottleneck for sampling molecular reaction
+    coordinate simultaneously with thermodynamics and kinetics, 2019.
+    """
+
+    def lagged(self, rows: Any, seen: np.ndarray, explained: np.ndarray) -> Any:
+        """The resident table of pairs, with one point for both rows of each."""
+        pairs = super().lagged(rows, seen, explained)
+        if rows.weights is None:
+            return pairs
+        if rows.mask is not None:
+            raise ValueError(
+                f"view={self!r} weighs whole rows, and some cells are missing. Fill them, or use "
+                "view='time_lagged'."
+            )
+        past, future = rows.weights[seen], rows.weights[explained]
+        here, share = rows.values[seen], (future / past).sqrt()[:, None]
+        values = here + share * (pairs.values - here)
+        return replace(pairs, values=values, weights=past / past.mean())
+
+    def attach(self, rows: Any, codec: Any, random_state: np.random.RandomState) -> Any:
+        """The table, if its cells can lie between those of two rows."""
+        kinds = {kind for kind, _ in codec.blocks_}
+        if kinds - {"continuous"} and rows.weights is not None:
+            raise ValueError(
+                f"view={self!r} explains points between two rows, and columns are of the kinds "
+                f"{sorted(kinds)}. Use continuous columns alone, or view='time_lagged'."
+            )
+        return rows
+
+
 class Binarized(View):
     """Binary cells are drawn anew whenever a row is trained on: dynamic binarisation.
 
@@ -231,4 +289,9 @@ class Binarized(View):
         return values, inputs
 
 
-VIEWS = {"denoising": Denoising, "time_lagged": TimeLagged, "binarized": Binarized}
+VIEWS = {
+    "denoising": Denoising,
+    "time_lagged": TimeLagged,
+    "past_future": PastFuture,
+    "binarized": Binarized,
+}

@@ -33,7 +33,15 @@ from skvae.likelihoods import (
     ZeroInflatedPoisson,
 )
 from skvae.missingness import SelfMasking
-from skvae.networks import ACTIVATIONS, MLP, Convolutional, Recurrent, Tokens
+from skvae.networks import (
+    ACTIVATIONS,
+    MLP,
+    Convolutional,
+    LinearEncoder,
+    Recurrent,
+    ResidualConvolutional,
+    Tokens,
+)
 from skvae.noise import Noise
 from skvae.objectives import ELBO, IWAE, DReG, Renyi
 from skvae.penalties import (
@@ -54,6 +62,7 @@ from skvae.posteriors import (
     Deterministic,
     DiagonalNormal,
     Epanechnikov,
+    FixedNormal,
     Joint,
     Ladder,
     ResidualLadder,
@@ -68,7 +77,7 @@ from skvae.priors import (
     VampPrior,
 )
 from skvae.vae import VAE
-from skvae.views import Binarized, Denoising, TimeLagged
+from skvae.views import Binarized, Denoising, PastFuture, TimeLagged
 
 SEEDS = (3, 7)
 N_COMPONENTS = 2
@@ -86,6 +95,7 @@ POSTERIORS = {
     "diagonal": DiagonalNormal(),
     "deterministic": Deterministic(),
     "epanechnikov": Epanechnikov(),
+    "fixed_normal": FixedNormal(scale=0.1),
     "quantized": VectorQuantized(n_codes=4),
     "joint": Joint(n_categories=3),
     "ladder": Ladder(),
@@ -150,6 +160,8 @@ NETWORKS = {
     "one-layer": MLP(hidden_layer_sizes=(5,)),
     "two-layers": MLP(hidden_layer_sizes=(20, 5)),
     "skip": MLP(hidden_layer_sizes=(5,), linear_skip=True),
+    "linear_encoder": LinearEncoder((5,)),
+    "linear_encoder-linear": LinearEncoder(()),
     "no-skip": MLP(hidden_layer_sizes=[5], linear_skip=False),
     "tokens": Tokens(n_units=5, n_embedding=3, hidden_layer_sizes=(6,)),
     "recurrent": Recurrent((3,), n_units=5),
@@ -181,6 +193,7 @@ VIEWS = {
     "binarized": Binarized(),
     "time_lagged": TimeLagged(lag=2),
     "denoising": Denoising(),
+    "past_future": PastFuture(lag=2),
     "denoising-strong": Denoising(scale=0.5),
 }
 

@@ -2,6 +2,7 @@
 
 from ._base import Network
 from .convolutional import Convolutional
+from .linear_encoder import LinearEncoder
 from .mlp import ACTIVATIONS, MLP
 from .recurrent import Recurrent
 from .tokens import Tokens
@@ -11,9 +12,20 @@ NETWORKS: dict[str, type[Network]] = {
     "mlp": MLP,
     "convolutional": Convolutional,
     "recurrent": Recurrent,
+    "linear_encoder": LinearEncoder,
     "tokens": Tokens,
     "variational_recurrent": VariationalRecurrent,
 }
 
-__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Convolutional", "Network", "Recurrent", "Tokens"]
-__all__ += ["VariationalRecurrent"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "NETWORKS",
+    "Convolutional",
+    "LinearEncoder",
+    "Network",
+    "Recurrent",
+    "ResidualConvolutional",
+    "Tokens",
+    "VariationalRecurrent",
+]

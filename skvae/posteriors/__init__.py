@@ -2,6 +2,7 @@
 
 from ._base import LOG_SCALE_BOUND, Posterior
 from .epanechnikov import Epanechnikov
+from .fixed_normal import FixedNormal
 from .joint import Joint
 from .ladder import Ladder, ResidualLadder
 from .normal import Deterministic, DiagonalNormal
@@ -11,6 +12,7 @@ POSTERIORS: dict[str, type[Posterior]] = {
     "normal": DiagonalNormal,
     "deterministic": Deterministic,
     "epanechnikov": Epanechnikov,
+    "fixed_normal": FixedNormal,
     "vector_quantized": VectorQuantized,
     "joint": Joint,
     "ladder": Ladder,
@@ -23,6 +25,7 @@ __all__ = [
     "Deterministic",
     "DiagonalNormal",
     "Epanechnikov",
+    "FixedNormal",
     "Joint",
     "Ladder",
     "Posterior",
