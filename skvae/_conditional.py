@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class ConditionalMixin:
         y=None,
         n_draws=None,
         return_effective_size=False,
+        temperature=1.0,
         random_state=None,
     ):
         """Draw new rows, the noise of the cells included; ``given`` fixes some of their cells.
@@ -67,6 +68,12 @@ class ConditionalMixin:
             if that is more, and 64 for each row of a frame.
         return_effective_size : bool, default=False
             Whether to tell how many independent draws the rows are worth.
+        temperature : float, default=1.0
+            What the noise of normal codes is multiplied by: below 1 rows are more typical and
+            less different from one another, as pictures of images are drawn.  At 0 the codes
+            are the means of the prior, group by group, or of the normals that it mixes.  The
+            noise of the cells stays.  Only 1 draws from the model, and the only choice with
+            ``given``.
         random_state : int, RandomState instance or None, default=None
             None takes that of the constructor.
 
@@ -83,17 +90,29 @@ class ConditionalMixin:
         ValueError
             If a column or category is unknown, a value is missing or of another kind than its
             column, all columns are given, or the posterior has no density.
+        ValueError
+            If the temperature is negative, or is not 1 with ``given``.
         """
         check_is_fitted(self)
         self._check_count("sample", "n_samples", n_samples)
+        if not isinstance(temperature, Real) or not 0.0 <= float(temperature) < np.inf:
+            raise ValueError(
+                f"{type(self).__name__}.sample expects temperature to be a number of at least 0, "
+                f"got {temperature!r}."
+            )
         if n_draws is not None:
             self._check_count("sample", "n_draws", n_draws)
         empty = isinstance(given, dict) and not given
         if given is None or empty:
             under = self._sampled_conditions(condition, int(n_samples), y)
             n_samples = int(n_samples) if under is None else len(under.inputs)
-            rows = self._draw(n_samples, random_state, under)
+            rows = self._draw(n_samples, random_state, under, float(temperature))
             return (rows, float(n_samples)) if return_effective_size else rows
+        if temperature != 1.0:
+            raise ValueError(
+                f"{type(self).__name__}.sample draws given cells' rows from the model, which has "
+                f"temperature=1.0, got {temperature!r}. Leave it out, or leave out given."
+            )
         self._check_density("sample with given cells")
         self._check_no_classes("sample with given cells")
         under = self._condition_beside(given, condition)

@@ -207,13 +207,16 @@ class DecodingMixin:
             values = inference.decode(self._coder(), Z, self._device(), conditions)
             return self._table(values, given=given)
 
-    def _draw(self, n_samples: int, random_state, given: Given | None = None):
+    def _draw(
+        self, n_samples: int, random_state, given: Given | None = None, temperature: float = 1.0
+    ):
         """Table of drawn rows."""
         conditions = None if given is None else given.inputs
         generator = check_random_state(self.random_state if random_state is None else random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
-            values = inference.sample(self._coder(), n_samples, noise, conditions)
+            coder = self._coder()
+            values = inference.sample(coder, n_samples, noise, conditions, temperature)
             return self._table(values, generator, given)
 
     def _table(

@@ -19,7 +19,7 @@ from torch import Tensor
 from ._memory import in_parts
 from ._pass import Batch, Pass
 from .gaussian_score import GaussianScore
-from .noise import FixedDraws, Noise
+from .noise import FixedDraws, Noise, Tempered
 from .vae import VAE
 
 CHUNK_ROWS = 2048
@@ -144,15 +144,17 @@ def decode(vae: VAE, z: np.ndarray, device, conditions: np.ndarray | None = None
 
 @torch.no_grad()
 def sample(
-    vae: VAE, n_rows: int, noise: Noise, conditions: np.ndarray | None = None
-) -> np.ndarray:
+    vae: VAE, n_rows: int, noise: Noise, conditions: np.ndarray | None = None,
+    temperature: float = 1.0,
+) -> np.ndarray:  # fmt: skip
     """Draw codes from the prior and cells from the likelihood, ``(rows, columns)``."""
+    of_codes: Any = noise if temperature == 1.0 else Tempered(noise, temperature)
 
     def drawn(start: int, stop: int, size: int) -> np.ndarray:
         given = None
         if conditions is not None:
             given = torch.as_tensor(conditions[start:stop], device=noise.device)[None, None]
-        z = vae.codes().sample(noise, stop - start)
+        z = vae.codes().sample(of_codes, stop - start)
         given = vae.drawn_conditions(noise, stop - start, given)
         return vae.decode(z, given).sample(noise)[0, 0].cpu().numpy()
 

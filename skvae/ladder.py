@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class LadderVAE(VAE):
         return self.posterior.prior_along(self.network.top_down, prior)
 
     def explained(
-        self, posterior: Distribution, z: Tensor, conditions: Tensor | None, network=None
+        self, posterior: Any, z: Tensor, conditions: Tensor | None, network=None
     ) -> Distribution:
         """Distribution of the cells, from where the draw has left the path."""
         parameters = self.network.read(posterior.walked.state, conditions)

@@ -121,6 +121,28 @@ class Noise:
         return torch.stack([draw(g) for g in self.generators])
 
 
+class Tempered:
+    """A source whose normal numbers are narrower or wider; all others are as they are.
+
+    Parameters
+    ----------
+    noise : Noise
+        The source.
+    temperature : float
+        Standard deviation of the normal numbers; 0 leaves nothing of them.
+    """
+
+    def __init__(self, noise: Noise, temperature: float):
+        self._noise, self._temperature = noise, temperature
+
+    def normal(self, *shape: int) -> Tensor:
+        """Normal numbers, ``(members, *shape)``."""
+        return self._temperature * self._noise.normal(*shape)
+
+    def __getattr__(self, name: str):
+        return getattr(self._noise, name)
+
+
 class FixedDraws:
     """The same draws for every row and every member: scoring that depends on the row alone.
 

@@ -167,6 +167,7 @@ NETWORKS = {
     "recurrent": Recurrent((3,), n_units=5),
     "recurrent-lstm": Recurrent((3, 1), "lstm", 4, hidden_layer_sizes=(5,)),
     "convolutional": Convolutional((1, 3), channels=(5, 3)),
+    "residual": ResidualConvolutional((1, 3), channels=(5,), n_scales=1),
     "convolutional-skip": Convolutional((3, 1), (2,), (5,), "tanh", linear_skip=True),
 } | {f"activation-{name}": MLP((6,), activation=name) for name in ACTIVATIONS}
 MISSINGNESS = {"self_masking": SelfMasking(), "self_masking-2": SelfMasking(n_draws=2)}
@@ -192,8 +193,8 @@ PENALTIES = {
 VIEWS = {
     "binarized": Binarized(),
     "time_lagged": TimeLagged(lag=2),
-    "denoising": Denoising(),
     "past_future": PastFuture(lag=2),
+    "denoising": Denoising(),
     "denoising-strong": Denoising(scale=0.5),
 }
 

@@ -5,14 +5,15 @@ from .convolutional import Convolutional
 from .linear_encoder import LinearEncoder
 from .mlp import ACTIVATIONS, MLP
 from .recurrent import Recurrent
+from .residual import ResidualConvolutional
 from .tokens import Tokens
 from .variational_recurrent import VariationalRecurrent
 
 NETWORKS: dict[str, type[Network]] = {
     "mlp": MLP,
     "convolutional": Convolutional,
-    "recurrent": Recurrent,
     "linear_encoder": LinearEncoder,
+    "recurrent": Recurrent,
     "tokens": Tokens,
     "variational_recurrent": VariationalRecurrent,
 }

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from numbers import Integral
 
-import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from .._component import Component, Shapes
 from ..noise import Noise
-from ._base import Network
+from ._base import check_widths
 from .convolutions import Convolutions, TransposedConvolutions
+from .images import ImageNetwork
 from .mlp import ACTIVATIONS, Perceptron
-from .unfolding import Unfolding
 
 
 class ImageEncoder(Component):
@@ -81,7 +80,7 @@ class ImageDecoder(Component):
         return out if self.linear is None else out + self.linear(z)
 
 
-class Convolutional(Network):
+class Convolutional(ImageNetwork):
     """Convolutions for rows that are images, pixel after pixel.
 
     Every convolution of the encoder halves the image; the decoder is the mirror image of the
@@ -158,15 +157,11 @@ class Convolutional(Network):
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
         self._check_layers()
-        height, width, depth = self._image_shape(shapes)
-        unfolding = Unfolding(repr(self), height * width * depth)
-        unfolding.lay_out(shapes, n_decoded, noise)
-        self.shown = height, width, depth * unfolding.n_shown
-        self.n_inputs, self.n_conditions = shapes.n_inputs, shapes.n_conditions
+        unfolding = self.lay_out(shapes, n_decoded, noise)
         hidden, channels = tuple(self.hidden_layer_sizes), tuple(self.channels)
-        sizes = (height, width), self.kernel_size, self.activation
+        sizes = self.shown[:2], self.kernel_size, self.activation
         down = Convolutions((self.shown[-1], *channels), *sizes)
-        up = TransposedConvolutions((depth * unfolding.n_read, *channels), *sizes)
+        up = TransposedConvolutions((self.read_depth, *channels), *sizes)
         n_maps = math.prod(down.sizes[-1]) * channels[-1]
         n_codes = shapes.n_components + shapes.n_conditions
 
@@ -202,59 +197,13 @@ class Convolutional(Network):
         self.decoder.convolutions.start_constant()
         self.decoder.linear.start(decoder)
 
-    @torch.no_grad()
-    def start_offset(self, offset: Tensor) -> None:
-        """Set the levels of the cells."""
-        self.decoder.bias_cells[:, 0, 0] = offset
-
     def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
         """Those of the encoder, but for what the scales of its last layers are made of."""
         ends = [part for part in (self.encoder.layers, self.encoder.linear) if part is not None]
         last = [pair for part in ends for pair in part.locating(n_components)]
         return [(p, slice(None)) for p in self.encoder.convolutions.parameters()] + last
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Run the encoder."""
-        conditions = inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
-        cells = self.decoder.unfolding.unfold(inputs).flatten(-2).unflatten(-1, self.shown)
-        return self.encoder(cells.movedim(-1, -3).contiguous(), inputs, conditions)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Run the decoder."""
-        return self.decoder(z)
-
     def _check_layers(self) -> None:
-        for name, least in (("channels", 1), ("hidden_layer_sizes", 0)):
-            widths = getattr(self, name)
-            whole = all(isinstance(width, (int, np.integer)) and width > 0 for width in widths)
-            if not whole or len(widths) < least:
-                raise ValueError(
-                    f"The {name!r} parameter of Convolutional must hold positive integers, at "
-                    f"least {least}. Got {widths!r} instead."
-                )
-        if self.kernel_size % 2 == 0:
-            raise ValueError(
-                "The 'kernel_size' parameter of Convolutional must be odd, so that a kernel has "
-                f"a middle. Got {self.kernel_size!r} instead."
-            )
-
-    def _image_shape(self, shapes: Shapes) -> tuple[int, int, int]:
-        n = sum(len(block) for _, block in shapes.blocks)
-        n = n if shapes.n_places is None else shapes.n_places
-        if self.image_shape is None:
-            side = math.isqrt(n)
-            if side**2 != n:
-                raise ValueError(
-                    f"{self!r} takes rows as square images, and the table has {n} columns that "
-                    "are not conditions. Pass image_shape=(height, width) or (height, width, "
-                    "channels)."
-                )
-            return side, side, 1
-        shape = tuple(self.image_shape)
-        whole = all(isinstance(side, (int, np.integer)) and side > 0 for side in shape)
-        if not whole or len(shape) not in (2, 3):
-            raise ValueError(
-                f"The 'image_shape' parameter of Convolutional must be (height, width) or "
-                f"(height, width, channels) in pixels. Got {self.image_shape!r} instead."
-            )
-        return (*shape, 1)[:3]
+        check_widths(self, "channels", 1)
+        check_widths(self, "hidden_layer_sizes")
+        self._check_kernel()

@@ -198,8 +198,8 @@ class DenseGroups(Component):
 
     def start(self) -> None:
         """Begin with groups that say nothing of one another."""
-        for layers in self.children():
-            layers.start(torch.zeros(()))
+        for level in range(1, len(self.sizes)):
+            getattr(self, f"group_{level}").start(torch.zeros(()))
 
     def advance(self, level: int, state: Tensor | None, z: Tensor) -> Tensor:
         """Keep the group beside those before it."""
