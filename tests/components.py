@@ -56,6 +56,7 @@ from skvae.penalties import (
     NeighborGraph,
     RadonSobolev,
     SlicedWasserstein,
+    SpectralNorm,
     TotalCorrelation,
 )
 from skvae.posteriors import (
@@ -187,6 +188,7 @@ PENALTIES = {
     "decoder_gradient-all": DecoderGradient(n_directions=None),
     "decoder_decay": DecoderDecay(),
     "decoder_spectrum": DecoderSpectrum(),
+    "spectral_norm": SpectralNorm(),
     "dip": DIP(),
     "dip-means": DIP(weight=3.0, diagonal_weight=5.0, of="means"),
 }

@@ -46,7 +46,7 @@ from skvae.penalties import (
     TotalCorrelation,
 )
 from skvae.penalties.appearance import expected_cells, real_cells, width_of
-from skvae.penalties.decoder import _largest_square
+from skvae.penalties.decoder import largest_square
 from skvae.penalties.dip import covariance
 from skvae.penalties.factor_critic import shuffled
 from skvae.penalties.mmd import KERNELS, SCALES, mmd
@@ -423,7 +423,7 @@ def test_largest_singular_value():
     for shape in ((3, 20, 7), (3, 7, 20), (2, 1, 5)):
         matrix = double(*shape)
         expected = torch.linalg.matrix_norm(matrix, 2).square()
-        assert_allclose(_largest_square(matrix), expected, rtol=1e-2)
+        assert_allclose(largest_square(matrix), expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("penalty", [DecoderDecay(1.0), DecoderSpectrum(1.0)], ids=repr)

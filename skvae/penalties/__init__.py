@@ -10,6 +10,7 @@ from .mmd import MMD
 from .neighbors import NeighborGraph
 from .radon_sobolev import RadonSobolev
 from .sliced_wasserstein import SlicedWasserstein
+from .spectral import SpectralNorm
 from .total_correlation import TotalCorrelation
 
 PENALTIES: dict[str, type[Penalty]] = {
@@ -25,6 +26,7 @@ PENALTIES: dict[str, type[Penalty]] = {
     "decoder_gradient": DecoderGradient,
     "decoder_decay": DecoderDecay,
     "decoder_spectrum": DecoderSpectrum,
+    "spectral_norm": SpectralNorm,
 }
 
 __all__ = [
@@ -41,5 +43,6 @@ __all__ = [
     "Penalty",
     "RadonSobolev",
     "SlicedWasserstein",
+    "SpectralNorm",
     "TotalCorrelation",
 ]

@@ -160,7 +160,7 @@ class DecoderSpectrum(WeightedPenalty):
 
     def term(self, step: Pass, noise: Noise) -> Tensor:
         """Sum of the squared largest singular values, ``(members,)``."""
-        return sum(_largest_square(matrix) for matrix in _matrices(step))  # type: ignore[return-value]
+        return sum(largest_square(matrix) for matrix in _matrices(step))  # type: ignore[return-value]
 
 
 def _matrices(step: Pass) -> list[Tensor]:
@@ -172,7 +172,7 @@ def _matrices(step: Pass) -> list[Tensor]:
     return [weight.flatten(2) for name, weight in named if "weight_" in name]
 
 
-def _largest_square(matrix: Tensor) -> Tensor:
+def largest_square(matrix: Tensor) -> Tensor:
     """Square of the largest singular value, ``(members,)``."""
     with torch.no_grad():
         small = matrix.shape[1] <= matrix.shape[2]

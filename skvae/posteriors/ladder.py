@@ -164,8 +164,8 @@ class ResidualLadder(Ladder):
     As :class:`Ladder`, but with ``q(z_l|x, z_1, ...) = N(mu + dmu, (sigma dsigma)^2)`` about the
     mean and the deviation that the path expects, so that a group of which the row says nothing
     costs nothing.  All of these, but the mean of the first group, are bounded softly.  With
-    ``network=ResidualConvolutional(...)``, ``objective="balanced"`` and
-    ``penalty="spectral_norm"`` it is NVAE.
+    ``network=ResidualConvolutional(...)``, ``objective=ELBO(warm_up=..., balance=True)`` and
+    ``penalty=SpectralNorm()`` it is NVAE.
 
     Parameters
     ----------
