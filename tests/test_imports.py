@@ -240,6 +240,12 @@ def test_scores_know_estimators_by_their_methods(name):
     assert not parts_imported(name) & (ESTIMATORS | {"", "_base", "plotting", "metrics"})
 
 
+@pytest.mark.parametrize("name", cases("dask", "distributed"))
+def test_machines_know_estimators_by_their_methods(name):
+    above = ESTIMATORS | AXES | {"", "_base", "plotting", "table"}
+    assert not parts_imported(name) & above
+
+
 @pytest.mark.parametrize("name", cases("cellwise"))
 def test_cells_are_judged_by_models_alone(name):
     above = ESTIMATORS | {"", "_base", "_explanation", "plotting", "metrics", "scores"}
