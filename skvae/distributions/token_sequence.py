@@ -88,13 +88,14 @@ class TokenSequence(Distribution):
         return TokenSequence(self.context, self.speller, hidden, self.known)
 
     def _log_prob(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        shape = (*self.context.shape[:3], self.speller.n_places)
-        tokens = value.long().expand(shape)
-        shown = tokens
+        rows = torch.broadcast_shapes(self.context.shape[:3], value.shape[:3])
+        shape = (*rows, self.speller.n_places)
+        shown = tokens = value.long().expand(shape)
         for unseen in (None if mask is None else ~mask, self.hidden):
             if unseen is not None:
                 shown = torch.where(unseen, self.speller.unseen, shown)
-        logits = self.speller.logits(self.context.flatten(1, 2), shown.flatten(1, 2))
+        context = self.context.expand(*rows, -1).flatten(1, 2)
+        logits = self.speller.logits(context, shown.flatten(1, 2))
         surprise = F.cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none")
         return -surprise.view(shape)
 

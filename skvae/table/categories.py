@@ -41,7 +41,11 @@ class CategoricalColumn(Column):
 
     @classmethod
     def fit(cls, names, panel, weight, range_ratio):
-        (name,), (form,), cells, labels = names, panel.forms, panel.matrix[:, 0], panel.labels
+        columns = zip(names, panel.forms, panel.matrix.T, strict=True)
+        return [cls._of_cells(*column, panel.labels, weight) for column in columns]
+
+    @classmethod
+    def _of_cells(cls, name, form, cells, labels, weight) -> Column:
         if labels is None:
             cells, labels = _as_labels(cells)
         seen = ~np.isnan(cells)
@@ -52,10 +56,10 @@ class CategoricalColumn(Column):
         had_missing = not seen.all()
         categories = [labels[code] for code in codes]
         if len(codes) < 2:
-            return [_constant(name, form, had_missing, categories)]
+            return _constant(name, form, had_missing, categories)
         if len(codes) <= MAX_CODES:
-            return [cls(name, form, had_missing, categories)]
-        return [cls._with_rare(name, form, had_missing, categories, counts[codes])]
+            return cls(name, form, had_missing, categories)
+        return cls._with_rare(name, form, had_missing, categories, counts[codes])
 
     @classmethod
     def _with_rare(cls, name, form, had_missing, categories: list, counts) -> "CategoricalColumn":

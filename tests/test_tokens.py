@@ -1,0 +1,360 @@
+"""Sequences of tokens: exact identities first, then grammars that a model must have learned."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from components import SEEDS, tiny_vae
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+
+from skvae import TokenEncoder, VAEImputer, VAETransformer
+from skvae._component import Shapes
+from skvae._pass import Batch
+from skvae.likelihoods import Columnwise, TokenSequence
+from skvae.networks import Tokens
+from skvae.noise import FixedDraws, Noise
+from skvae.table import TableCodec
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning"),
+    pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning"),
+]
+N_PLACES, N_TOKENS = 3, 4
+EVERY = torch.tensor(list(itertools.product(range(N_TOKENS), repeat=N_PLACES))).double()
+
+
+def likelihood(seeds=(5,), **params):
+    shapes = Shapes(12, 2, (("token", (N_TOKENS,) * N_PLACES),))
+    settings = {"n_units": 6, "n_embedding": 3} | params
+    built = TokenSequence(**settings).build(shapes, Noise(seeds)).double()
+    # Wide enough that what a token depends on shows.
+    built.requires_grad_(False).weight_reading *= 6.0
+    return built
+
+
+def context(built, n_rows=1, n_draws=1, n_members=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = n_members, n_draws, n_rows, built.n_parameters
+    return torch.randn(shape, generator=generator, dtype=torch.double)
+
+
+def sequences(built, **params):
+    return built(context(built, **params))
+
+
+# --------------------------------------------------------------------------- the distribution
+
+
+def test_probabilities_of_all_sequences_add_up_to_one():
+    one = sequences(likelihood())
+    log_prob = one.log_prob_rows(EVERY[None, None], None)
+    assert float(log_prob.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    cells = one.log_prob(EVERY[None, None])
+    assert_allclose(cells.sum(-1), log_prob, rtol=1e-12)
+
+
+def test_a_token_depends_on_those_before_it_and_on_no_later_one():
+    one, rows = sequences(likelihood()), EVERY[None, None]
+    cells = one.log_prob(rows)[0, 0].view(N_TOKENS, N_TOKENS, N_TOKENS, N_PLACES)
+    assert_allclose(cells[..., 0], cells[:, :1, :1, 0].expand(-1, 4, 4))
+    assert_allclose(cells[..., 1], cells[:, :, :1, 1].expand(-1, -1, 4))
+    # Columns by themselves would have the same odds whatever stands before.
+    assert float(cells[:, 0, 0, 1].max() - cells[:, 0, 0, 1].min()) > 0.1
+    assert float(cells[0, :, 0, 2].max() - cells[0, :, 0, 2].min()) > 0.1
+
+
+def test_draws_are_of_the_density():
+    built, n = likelihood(), 20_000
+    parameters = context(built).expand(1, 1, n, -1)
+    drawn = built(parameters).sample(Noise([1]))[0, 0].long()
+    place = (drawn * torch.tensor([16, 4, 1])).sum(-1)
+    share = np.bincount(place, minlength=len(EVERY)) / n
+    exact = built(context(built)).log_prob_rows(EVERY[None, None], None).exp()[0, 0].numpy()
+    error = np.sqrt(exact * (1 - exact) / n)
+    assert (np.abs(share - exact) < 5 * error + 1e-4).all()
+    # Control: each column by its own share, as if they were independent.
+    margins = [np.bincount(drawn[:, t], minlength=4) / n for t in range(3)]
+    apart = np.einsum("i,j,k->ijk", *margins).ravel()
+    assert (np.abs(apart - exact) > 10 * error + 1e-4).any()
+
+
+def test_point_takes_the_likeliest_token_given_those_taken_before():
+    one = sequences(likelihood(), n_rows=5, n_draws=2)
+    point = one.point
+    found = []
+    for place in range(N_PLACES):
+        each = []
+        for token in range(N_TOKENS):
+            row = point.clone()
+            row[..., place] = token
+            each.append(one.log_prob(row)[..., place])
+        found.append(torch.stack(each).argmax(0))
+    assert_array_equal(point, torch.stack(found, -1))
+    # `probs` are those odds.
+    assert_allclose(one.probs.sum(-1), 1.0)
+    chosen = one.probs.gather(-1, point.long().unsqueeze(-1)).squeeze(-1)
+    assert_allclose(chosen.log(), one.log_prob(point), rtol=1e-9)
+
+
+def test_missing_tokens_have_no_term_and_are_not_shown():
+    one = sequences(likelihood())
+    mask = torch.tensor([True, False, True]).view(1, 1, 1, 3)
+    rows = torch.tensor([[1.0, k, 2.0] for k in range(N_TOKENS)]).double()[None, None]
+    log_prob = one.log_prob_rows(rows, mask.expand(1, 1, 4, 3))
+    assert_allclose(log_prob, log_prob[..., :1].expand(1, 1, 4))
+    plain = one.log_prob_rows(rows, None)
+    assert float(plain.max() - plain.min()) > 0.1
+    # The observed cells have mass 1 by themselves.
+    mass = one.log_prob_rows(EVERY[None, None], mask.expand(1, 1, 64, 3)).exp().sum()
+    assert float(mass) == pytest.approx(N_TOKENS, abs=1e-9)
+
+
+def test_what_is_known_stays_and_what_follows_is_exactly_conditional():
+    built, n = likelihood(), 20_000
+    known = torch.tensor([[2.0, 0.0, 0.0]]).double()[None, None]
+    mask = torch.tensor([[True, False, False]])[None, None]
+    given = built(context(built).expand(1, 1, n, -1)).given(known, mask)
+    drawn = given.sample(Noise([2]))[0, 0].long()
+    assert (drawn[:, 0] == 2).all() and bool((given.point[..., 0] == 2).all())
+    exact = built(context(built)).log_prob_rows(EVERY[None, None], None).exp()[0, 0]
+    exact = exact.view(4, 4, 4)[2]
+    exact = (exact / exact.sum()).flatten().numpy()
+    share = np.bincount(drawn[:, 1] * 4 + drawn[:, 2], minlength=16) / n
+    assert (np.abs(share - exact) < 5 * np.sqrt(exact / n) + 1e-4).all()
+
+
+def test_words_are_dropped_in_training_alone():
+    batch_of = {}
+    for rate in (0.0, 0.999):
+        vae = tiny_vae(likelihood=TokenSequence(6, 3, word_dropout=rate))
+        rows = torch.tensor([[1.0, 2.0, 3.0], [0.0, 2.0, 3.0]]).expand(2, 1, 2, 3)
+        inputs = torch.zeros(2, 1, 2, 12)
+        batch = Batch(inputs, rows, None, None)
+        trained = vae.train()(batch, Noise(SEEDS)).log_likelihood
+        # Rows held out, judged in training, are judged as they are.
+        judged = vae(batch, FixedDraws(1, 2)).log_likelihood
+        scored = vae.eval()(batch, FixedDraws(1, 2)).log_likelihood
+        assert torch.equal(judged, scored)
+        batch_of[rate] = trained, scored
+        cells = vae.eval().decode(torch.zeros(2, 1, 2, 2))
+        if rate:
+            # The rows differ in their first token, which later ones do not see.
+            hidden = cells.in_training(Noise(SEEDS)).log_prob(rows)
+            assert_allclose(hidden[..., 0, 1:].detach(), hidden[..., 1, 1:].detach(), rtol=1e-5)
+        first, second = cells.log_prob(rows)[..., 1:].unbind(2)
+        assert not torch.allclose(first, second)
+    assert torch.equal(batch_of[0.0][1], batch_of[0.999][1]), "the weights depend on the rate"
+
+
+# ------------------------------------------------------------------------------------- columns
+
+
+def test_columns_share_one_alphabet():
+    X = np.array([[0.0, 2, np.nan, np.nan], [1, 5, 3, np.nan]])
+    codec = TableCodec(numeric="token").fit(X)
+    assert codec.blocks_ == (("token", (6, 6, 6)),)
+    encoded = codec.encode(np.array([[5.0, 0, np.nan, np.nan]]))
+    assert_array_equal(encoded.values, [[5, 0, 0]])
+    assert_array_equal(encoded.mask, [[True, True, False]])
+    shown = np.zeros((1, 3, 6))
+    shown[0, 0, 5] = shown[0, 1, 0] = 1.0
+    assert_array_equal(encoded.inputs, np.c_[shown.reshape(1, 18), 0.0])
+    # A place that no row reaches is not modelled, and comes back as it was.
+    assert_array_equal(codec.decode([[1.2, 7.0, -3.0]]), [[1, 5, 0, np.nan]])
+    frame = pd.DataFrame({"size": [0.1, 0.2, 0.5], "t0": [1, 2, 3], "t1": [0, 0, 9]})
+    mixed = TableCodec(column_kinds={"t0": "token", "t1": "token"}).fit(frame)
+    assert mixed.blocks_ == (("continuous", (1,)), ("token", (10, 10)))
+    assert_array_equal(mixed.decode(mixed.encode(frame).values).dtypes, frame.dtypes)
+
+
+@pytest.mark.parametrize(
+    "cell, message",
+    [(1.5, "whole numbers from 0"), (-1, "whole numbers from 0"), (4096, "from 0 to 1023")],
+)
+def test_what_is_no_token_is_refused(cell, message):
+    with pytest.raises(ValueError, match=f"'x1' is modelled as token.*{message}.*TokenEncoder"):
+        TableCodec(numeric="token").fit(np.array([[0, 1], [2, cell]]))
+    with pytest.raises(ValueError, match="infinit"):
+        TableCodec(numeric="token").fit(np.array([[0, 1], [2, np.inf]]))
+
+
+def test_unknown_tokens():
+    X = np.array([[0, 1], [2, 1]])
+    with pytest.raises(ValueError, match="'x1' holds a token unseen in fit: 3 in row 1.*missing"):
+        TableCodec(numeric="token").fit(X).encode(np.array([[0, 2], [1, 3]]))
+    lenient = TableCodec(numeric="token", unknown="missing").fit(X)
+    assert_array_equal(lenient.encode(np.array([[0, 2], [1, 3]])).mask, [[1, 1], [1, 0]])
+
+
+def test_where_rows_are_not_drawn_whole_tokens_are_categories():
+    rng = np.random.default_rng(0)
+    X = rng.integers(3, size=(60, 2)).astype(float)
+    X[:5, 0] = np.nan
+    kinds = {"x0": "token", "x1": "token"}
+    imputer = VAEImputer(max_iter=1, n_members=2, column_kinds=kinds, random_state=0)
+    filled = imputer.fit_transform(X)
+    assert set(np.unique(filled)) <= {0.0, 1.0, 2.0}
+
+
+# ---------------------------------------------------------------------------------- the network
+
+
+def test_the_network_reads_tokens_in_their_order_and_other_columns():
+    rng = np.random.default_rng(0)
+    blocks = ("continuous", (1,)), ("token", (4, 4, 4))
+    vae = tiny_vae(network=Tokens(6, 3, (5,)), blocks=blocks, likelihood=Columnwise())
+    hot = torch.eye(4)[torch.as_tensor(rng.integers(4, size=(2, 1, 5, 3)))].flatten(3)
+    inputs = torch.cat([torch.randn(2, 1, 5, 1), hot], -1)
+    found = vae.network.encode(inputs)
+    moved = inputs.clone()
+    moved[..., 0] += 1.0
+    assert not torch.allclose(vae.network.encode(moved), found)
+    # By the recurrent layer alone: what perceptrons see directly is blanked.
+    with torch.no_grad():
+        vae.network.encoder.weight_0[:, :13] = 0.0
+    found = vae.network.encode(inputs)
+    swapped = inputs.clone()
+    swapped[..., 1:5], swapped[..., 5:9] = inputs[..., 5:9], inputs[..., 1:5]
+    differ = (inputs[..., 1:5] != inputs[..., 5:9]).any(-1)
+    assert differ.any()
+    assert not torch.allclose(vae.network.encode(swapped)[differ], found[differ])
+
+
+def test_a_table_without_tokens_is_refused():
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match="the table has none. Pass likelihood='token_sequence'"):
+        VAETransformer(2, network="tokens", max_iter=1).fit(X)
+
+
+def test_a_layout_of_its_own_is_refused():
+    X = np.random.default_rng(0).integers(4, size=(50, 3))
+    with pytest.raises(ValueError, match="cannot tell which.*network='mlp'"):
+        VAETransformer(2, network="recurrent", likelihood="token_sequence", max_iter=1).fit(X)
+
+
+@pytest.mark.parametrize("network", ["mlp", "tokens"])
+def test_noise_is_added_to_no_token(network):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=60), "t0": rng.integers(3, size=60)})
+    frame.loc[:9, "size"] = np.nan
+    vae = VAETransformer(2, network=network, column_kinds={"t0": "token"}, max_iter=2)
+    vae.set_params(view__scale=0.5, random_state=0).fit(frame)
+    inputs = torch.zeros(1, 1, 5, vae.codec_.n_inputs_)
+    seen = vae.vae_.view(inputs, Noise([0]), vae.vae_.n_noisy)
+    assert bool((seen[..., 0] != 0).all()) and not seen[..., 1:].any()
+
+
+# ------------------------------------------------------------------------------------ the encoder
+
+SMILES = ["CCO", "CCl", "c1ccccc1", "C[C@@H](N)C(=O)O", "BrC%12CC%12", ""]
+
+
+@pytest.mark.parametrize("pattern", ["characters", "smiles", "selfies", r"[A-Z][a-z]?|.", "(.)"])
+def test_strings_come_back(pattern):
+    encoder = TokenEncoder(pattern=pattern).fit(SMILES)
+    numbers = encoder.transform(SMILES)
+    assert numbers.dtype == np.int64 and numbers.shape == (6, encoder.max_length_)
+    assert encoder.inverse_transform(numbers).tolist() == SMILES
+    assert (numbers[-1] == 0).all()
+    twin = pickle.loads(pickle.dumps(encoder))
+    assert_array_equal(twin.transform(SMILES), numbers)
+
+
+def test_atoms_are_tokens():
+    tokens = TokenEncoder(pattern="smiles").fit(SMILES).tokens_
+    assert {"Cl", "Br", "[C@@H]", "%12"} <= set(tokens) and "%" not in tokens
+    assert TokenEncoder(pattern="selfies").fit(["[C][=O]"]).tokens_ == ["[=O]", "[C]"]
+
+
+def test_a_column_of_a_frame_or_a_series():
+    polars = pytest.importorskip("polars")
+    frame = pd.DataFrame({"edge": SMILES, "size": range(6)})
+    names = [f"edge_{place}" for place in range(16)]
+    same = TokenEncoder().fit(SMILES).transform(SMILES)
+    for X in (frame[["edge"]], frame["edge"], polars.DataFrame(frame[["edge"]])):
+        encoder = TokenEncoder().fit(X)
+        assert encoder.get_feature_names_out().tolist() == names
+        assert_array_equal(encoder.transform(X), same)
+    columns = ColumnTransformer(
+        [("edge", TokenEncoder(), "edge"), ("rest", "passthrough", ["size"])],
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    assert columns.fit_transform(frame).columns.tolist() == [*names, "size"]
+
+
+def test_missing_strings_and_unknown_tokens():
+    with pytest.raises(ValueError, match='token .S., unseen in fit, in .CS. of row 1.*"missing"'):
+        TokenEncoder().fit(["CO"]).transform(["C", "CS"])
+    for missing in (None, np.nan, pd.NA):
+        with pytest.raises(ValueError, match='in row 1. Use unknown="missing"'):
+            TokenEncoder().fit(["CO", missing])
+        lenient = TokenEncoder(unknown="missing").fit(pd.Series(["CO", missing], dtype=object))
+        found = lenient.transform(["CS", missing, "O"])
+        assert_array_equal(found, [[1, np.nan], [np.nan, np.nan], [2, 0]])
+        assert lenient.inverse_transform(found).tolist() == [None, None, "O"]
+
+
+@pytest.mark.parametrize(
+    "act, message",
+    [
+        (lambda: TokenEncoder().fit("CCO"), r"Pass \['CCO'\]"),
+        (lambda: TokenEncoder().fit([""]), "no token in 1 strings"),
+        (lambda: TokenEncoder().fit([["C", "O"]]), "one column of strings, got 2"),
+        (lambda: TokenEncoder().fit(["C", 3]), "expects strings, got 3 of type int in row 1"),
+        (lambda: TokenEncoder(pattern="[A-Z]").fit(["Cl"]), "does not take all of 'Cl'"),
+        (lambda: TokenEncoder(max_length=2).fit(["CCO"]), "Fit with max_length=3"),
+        (lambda: TokenEncoder().fit(["C"]).transform(["CC"]), "has 2 tokens"),
+        (lambda: TokenEncoder().fit(["C"]).inverse_transform([[2]]), "from 0 to 1, got 2.0"),
+        (lambda: TokenEncoder().fit(["C"]).inverse_transform([[1, 1]]), "expects 1 columns"),
+        (lambda: TokenEncoder(max_length=0).fit(["C"]), "max_length"),
+        (lambda: TokenEncoder(unknown="foo").fit(["C"]), "unknown"),
+    ],
+)
+def test_bad_strings(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
+
+
+# ------------------------------------------------------------------------------------ estimators
+
+
+def test_a_pipeline_of_strings():
+    words = ["CCO", "CC(=O)N", "NCC", "OCCO"]
+    X = np.array(words)[np.random.default_rng(0).integers(4, size=200)]
+    vae = VAETransformer(2, likelihood="token_sequence", max_iter=20, random_state=0)
+    pipe = make_pipeline(TokenEncoder(), vae).fit(X)
+    codes = pipe.transform(X)
+    assert codes.shape == (200, 2)
+    assert (pipe.inverse_transform(codes) == X).mean() > 0.9
+    assert_array_equal(clone(pipe).fit(X).transform(X), codes)
+    fitted = pipe[-1]
+    twin = pickle.loads(pickle.dumps(fitted))
+    numbers = pipe[0].transform(X)
+    scores = fitted.score_samples(numbers)
+    assert_array_equal(twin.score_samples(numbers), scores)
+    assert_array_equal(fitted.score_samples(numbers[3:5]), scores[3:5])
+    assert_array_equal(twin.sample(30, random_state=1), fitted.sample(30, random_state=1))
+    drawn = pipe[0].inverse_transform(fitted.sample(200, random_state=0))
+    assert np.isin(drawn, words).mean() > 0.7
+    # Beginnings that are given stay, and the rest fits them.
+    begun = {0: pipe[0].transform(["O"])[0, 0]}
+    ended = pipe[0].inverse_transform(fitted.sample(40, given=begun, random_state=0))
+    assert np.mean(ended == "OCCO") > 0.8
+
+
+def test_members_of_a_stack_are_what_they_are_alone():
+    X = np.random.default_rng(0).integers(4, size=(80, 4))
+    settings = {"network": Tokens(8, 4), "max_iter": 3, "likelihood": TokenSequence(8, 4)}
+    stack = VAETransformer(2, n_members=2, random_state=0, **settings).fit(X)
+    best = stack.best_member_
+    codes = stack.transform(X)
+    stack.vae_.select(torch.tensor([best]))
+    stack.best_member_ = 0
+    assert_array_equal(stack.transform(X), codes)
+    assert_array_equal(stack.reconstruct(X), stack.reconstruct(X[::-1])[::-1])
