@@ -236,7 +236,7 @@ class DecodingMixin:
 
 
 def _linear(start, stop, share):
-    return start + share * (stop - start)
+    return (1.0 - share) * start + share * stop
 
 
 def _spherical(start, stop, share):

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from . import inference
 from .sensitivity import Decoder
 from .table.columns import MappedColumn
 from .table.slopes import change, is_nominal, slopes, spread_of
+from .table.targets import class_targets
 
 STATISTICS = ("mean", "rms")
 
 
 class LatentsMixin:
-    """Sensitivities of the columns to the latents."""
+    """Sensitivities of the columns to the latents, and directions among them."""
 
     if TYPE_CHECKING:
 
@@ -59,6 +60,58 @@ class LatentsMixin:
         encoded = self._encode(X)
         with self._arithmetic():
             return inference.categories(self._coder(), encoded.inputs, self._device())
+
+    def attribute_vector(self, X, y):
+        """Direction in code space from rows without an attribute to rows with it.
+
+        ``inverse_transform(transform(rows) + vector)`` gives rows the attribute and leaves the
+        rest of their codes alone; half the vector goes half the way, and minus the vector back.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows of both kinds.
+        y : array-like of shape (n_samples,)
+            Whether a row has the attribute: two classes, of which the second in sorted order has
+            it, as True, 1 or "yes".  Rows where it is -1 or missing are left out.
+
+        Returns
+        -------
+        vector : ndarray of shape (n_components,)
+            Difference of the mean codes, in the units of ``transform``.  Categories of
+            ``posterior="joint"``, which nothing lies between, have 0.
+
+        Raises
+        ------
+        ValueError
+            If ``y`` does not hold two classes, or all latents are discrete.
+
+        References
+        ----------
+        Larsen, Sonderby, Larochelle and Winther, Autoencoding beyond pixels using a learned
+        similarity metric, 2016.
+        """
+        check_is_fitted(self)
+        owner = f"{type(self).__name__}.attribute_vector"
+        classes, names = class_targets(y, owner)
+        if len(names) != 2:
+            raise ValueError(
+                f"{owner} expects y to say of each row whether it has one attribute; got the "
+                f"classes {names.tolist()}. Ask for one of them: y == {names[-1]!r}."
+            )
+        codes = np.asarray(self.infer(X)[0], dtype=np.float64)
+        check_consistent_length(codes, classes)
+        numbers = self.vae_.posterior.continuous(codes)
+        if numbers is None:
+            raise ValueError(
+                f"{owner}: the latents of {self.vae_.posterior!r} are discrete, and a direction "
+                "between two of them leads nowhere. Use posterior='normal', or decode the codes "
+                "of rows that have the attribute."
+            )
+        vector = np.zeros(codes.shape[1], dtype=np.float32)
+        means = [numbers[classes == label].mean(0) for label in (0, 1)]
+        vector[: numbers.shape[1]] = means[1] - means[0]
+        return vector
 
     def sensitivities(self, X=None, *, statistic="mean", standardize=False):
         """Change of each expected cell per unit of each latent, the other latents fixed.

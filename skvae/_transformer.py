@@ -311,7 +311,7 @@ class VAETransformer(
         if penalty is None or not penalty.takes_classes:
             return None
         check_consistent_length(X, y)
-        return encoded_classes(y, f"{type(self).__name__}(penalty={penalty!r})")
+        return encoded_classes(y, f"{type(self).__name__}(penalty={penalty!r})")[0]
 
     def _complete(self, job, history, calibrated):
         places = super()._complete(job, history, calibrated)

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
 
-def encoded_classes(y, owner: str) -> np.ndarray:
-    """Classes ``(rows,)`` as numbers from 0, and -1 where they are -1, NaN or None.
+def encoded_classes(y, owner: str) -> tuple[np.ndarray, np.ndarray]:
+    """Classes ``(rows,)`` as numbers from 0, -1 where they are -1, NaN or None, and their names.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def encoded_classes(y, owner: str) -> np.ndarray:
     --------
     >>> from skvae.table.classes import encoded_classes
     >>> encoded_classes(["b", None, "a", "b"], "Example")
-    array([ 1, -1,  0,  1])
+    (array([ 1, -1,  0,  1]), array(['a', 'b'], dtype='<U1'))
     """
     labels = np.asarray(y, dtype=object).ravel()
     known = np.array([label == label and label not in (None, -1) for label in labels], bool)
@@ -34,5 +34,5 @@ def encoded_classes(y, owner: str) -> np.ndarray:
             "Cut them into classes, or have the penalty not look at them."
         )
     classes = np.full(len(labels), -1)
-    classes[known] = np.unique(found, return_inverse=True)[1]
-    return classes
+    names, classes[known] = np.unique(found, return_inverse=True)
+    return classes, names

@@ -18,9 +18,7 @@ def class_targets(y: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if np.ndim(y) != 1:
         raise ValueError(f"{owner} expects y to be one class per row, got shape {np.shape(y)}.")
-    codes = encoded_classes(y, owner)
-    labels = np.asarray(y, dtype=object)[codes >= 0]
-    names = np.unique(np.array(labels.tolist()))
+    codes, names = encoded_classes(y, owner)
     if len(names) < 2:
         raise ValueError(
             f"{owner} expects y to hold at least two classes, and -1 or missing where unknown; "
