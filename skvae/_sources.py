@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,8 @@ from .table import check_table
 # Rows that a method sees at once: whole chunks of inference, and little memory.
 ROWS_AT_ONCE = 1 << 16
 CELLS_AT_ONCE = 1 << 21
+# What an estimator has while it is fitted only.
+OF_A_FIT = "_streamed", "_skl_", "_callback", "_parent_callback"
 
 
 def fits_sources(fit: Callable) -> Callable:
@@ -155,11 +158,15 @@ class SourceMixin:
         if job.validation_index is not None:
             held_out = np.sort(sample.rows[job.kept[job.validation_index[0].cpu().numpy()]])
 
-        return Stream(source, partial(_encoded, self, seed), held_out, weight, seed)
+        reader = copy.copy(self)
+        # Other processes that train along are sent the reader: sample and callbacks stay here.
+        for name in [name for name in vars(reader) if name.startswith(OF_A_FIT)]:
+            delattr(reader, name)
+        return Stream(source, partial(_encoded, reader, seed), held_out, weight, seed)
 
 
 def _encoded(estimator, seed: int, table, weights: np.ndarray | None):
-    """What is trained on of a table of a stream; processes that train along are sent this."""
+    """What is trained on of a table of a stream."""
     rows = estimator._resident(check_table(estimator, table, reset=False), None)
     if weights is not None:
         given = torch.as_tensor(weights, dtype=torch.float32)

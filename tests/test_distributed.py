@@ -26,6 +26,7 @@ from skvae.noise import Noise
 from skvae.objectives import ELBO
 from skvae.penalties import MMD
 from skvae.posteriors import VectorQuantized
+from skvae.streaming import source_of
 from skvae.training import Rows, Settings
 from skvae.training.group import as_group
 from skvae.training.lanes import LaneNoise, lane_sizes
@@ -116,6 +117,7 @@ def _one_of_them(rank, n, n_shards, kind, timeout, fit, folder):
                 with group.leading():
                     found["estimator"] = fit()
             found["flat"] = [run.whole.flat.numpy() for run in group.runs]
+            found["sizes"] = [run.own_sizes for run in group.runs]
     except Exception as error:
         found["error"] = error
     (folder / f"found-{rank}").write_bytes(pickle.dumps(found))
@@ -308,20 +310,25 @@ def test_all_that_trains_is_shared(kind, tmp_path):
 
 
 @needs_fork
-def test_unequal_shards_of_a_stream_end_together(tmp_path, monkeypatch):
+@pytest.mark.parametrize("edge", [400, 10])
+def test_unequal_shards_of_a_stream_end_together(edge, tmp_path, monkeypatch):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("skvae.streaming.sample.SAMPLE_ROWS", 200)
     X = table(1600)
     whole = pa.table({f"x{i}": column for i, column in enumerate(X.T)})
     path = str(tmp_path / "rows.parquet")
     with pq.ParquetWriter(path, whole.schema) as writer:
-        writer.write_table(whole.slice(0, 400))
-        writer.write_table(whole.slice(400))
+        writer.write_table(whole.slice(0, edge))
+        writer.write_table(whole.slice(edge))
     one = by_lanes(small(batch_size=64), path)
     first, second = in_processes(lambda: small(batch_size=64).fit(path), tmp_path / "run")
     assert first["error"] is None and second["error"] is None
     np.testing.assert_allclose(weights(first["estimator"]), weights(one), atol=1e-5)
     assert all(np.array_equal(a, b) for a, b in zip(first["flat"], second["flat"]))
+    # All have as many steps, those of a shard of 10 rows mostly without a row.
+    sizes = [found["sizes"][0] for found in (first, second)]
+    assert len(sizes[0]) == len(sizes[1]) > 10
+    assert sorted(map(sum, sizes))[0] <= edge < sorted(map(sum, sizes))[1]
     with as_group(Lanes(3)), pytest.raises(ValueError, match="smaller row groups"):
         small().fit(path)
 
@@ -348,6 +355,22 @@ def test_a_lost_worker_is_an_error_and_a_checkpoint(how, tmp_path):
     with as_group(rest):
         make().fit(X)
     assert rest.n_steps == whole.n_steps - 4
+
+
+@needs_fork
+def test_a_mapped_array_is_mapped_by_each_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("skvae.streaming.sample.SAMPLE_ROWS", 200)
+    monkeypatch.setattr("skvae.streaming.source.BLOCK_ROWS", 100)
+    np.save(tmp_path / "rows.npy", table(600).astype(np.float32))
+    X = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    copied = pickle.loads(pickle.dumps(source_of(X)))
+    assert isinstance(copied.X, np.memmap) and np.array_equal(copied.X, X)
+    part = pickle.loads(pickle.dumps(source_of(X[100:])))
+    assert np.array_equal(part.X, X[100:])
+    one = by_lanes(small(), X)
+    first, second = in_processes(lambda: small().fit(X), tmp_path / "run")
+    assert second["error"] is None
+    np.testing.assert_allclose(weights(first["estimator"]), weights(one), atol=1e-5)
 
 
 def test_processes_started_from_python(tmp_path):
