@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 
 from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae import distributions as D
@@ -311,3 +312,29 @@ def test_codes_of_counts_without_noise_leave_their_start():
     params = {"likelihood": "poisson", "max_iter": 5, "random_state": 0}
     codes = VAETransformer(8, posterior="deterministic", **params).fit_transform(X)
     assert (codes.std(0) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial", "zero_inflated"])
+def test_counts_of_a_million_are_scored_to_the_digits_of_float32(name):
+    """Terms of ten million cancel: float32 alone is off by tenths of a nat."""
+    counts = np.array([0.0, 3.0, 300.0, 2e4, 8e5])
+    mean, total = np.array([1.0, 2.0, 320.0, 1.99e4, 7.995e5]), 2.0
+    value, log_mean = (torch.tensor(x).float().view(1, 1, 1, -1) for x in (counts, np.log(mean)))
+    mean = log_mean.double().exp().numpy().ravel()
+    log_total = torch.full((1, 1, 1, 5), math.log(total))
+    with torch.no_grad():
+        if name == "poisson":
+            found = D.Poisson(log_mean)
+            wanted = stats.poisson.logpmf(counts, mean)
+        else:
+            found = D.NegativeBinomial(log_mean, log_total)
+            wanted = stats.nbinom.logpmf(counts, total, total / (total + mean))
+        if name == "zero_inflated":
+            found = D.ZeroInflated(found, torch.full_like(log_mean, -1.0))
+            share = 1.0 / (1.0 + math.e)
+            wanted = np.log((counts == 0) * share + (1 - share) * np.exp(wanted))
+        cells = found.log_prob(value).numpy().ravel()
+        rows = float(found.log_prob_rows(value, None))
+        some = float(found.log_prob_rows(value, value < 1e5))
+    assert_allclose(cells, wanted, rtol=1e-6, atol=2e-4)
+    assert_allclose((rows, some), (wanted.sum(), wanted[:-1].sum()), rtol=1e-5, atol=2e-4)

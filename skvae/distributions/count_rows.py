@@ -8,6 +8,7 @@ differentiation makes of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,13 @@ from torch import Tensor
 
 # From here on the digamma function is its expansion, and differences of it do not cancel.
 LARGE = 32.0
+# Beyond this count the terms of its log-probability lose more than 1e-4 nats in float32.
+LARGE_COUNT = 256.0
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Log of 1 + exp(x), by functions whose vectors and remainders round alike."""
+    return x.clamp_min(0.0) + torch.log1p(torch.exp(-x.abs()))
 
 
 class SizeTerms(NamedTuple):
@@ -37,6 +45,33 @@ class SizeTerms(NamedTuple):
 def observed_sum(cells: Tensor, mask: Tensor | None) -> Tensor:
     """Sum over the observed cells of each row."""
     return (cells if mask is None else torch.where(mask, cells, 0.0)).sum(-1)
+
+
+def with_exact_large(
+    found: Tensor, value: Tensor, mask: Tensor | None, exact: Callable[..., Tensor],
+    *parameters: Tensor,
+) -> Tensor:  # fmt: skip
+    """Log-probabilities of cells, those of large counts computed anew in float64, in place.
+
+    Of a count of a million the terms are some ten million and cancel: in float32 the sum is off
+    by a nat.  Small ones are many, and as good in float32.
+
+    Parameters
+    ----------
+    found : Tensor (members, draws, rows, columns)
+    value, mask : Tensor (1 or members, 1, rows, columns)
+    exact : callable
+        Of counts and parameters in float64.
+    *parameters : Tensor
+        Of shapes that expand to that of ``found``.
+    """
+    large = value > LARGE_COUNT if mask is None else (value > LARGE_COUNT) & mask
+    if found.device.type == "mps" or not bool(large.any()):
+        return found
+    place = large.expand_as(found)
+    cells = (part.expand_as(found)[place].double() for part in (value, *parameters))
+    found[place] = exact(*cells).to(found.dtype)
+    return found
 
 
 def log_rising(start: Tensor, n: Tensor) -> Tensor:
@@ -68,6 +103,17 @@ def _rising_slope(start: Tensor, n: Tensor) -> Tensor:
     )
     small = torch.where(large, 1.0, start)
     return torch.where(large, expanded, torch.digamma(small + n) - torch.digamma(small))
+
+
+def negative_binomial(value: Tensor, log_mean: Tensor, log_total: Tensor) -> Tensor:
+    """Log-probability of counts, by logarithms of mean and total count."""
+    total, log_ratio = log_total.exp(), log_mean - log_total
+    return (
+        log_rising(total, value)
+        - torch.lgamma(value + 1)
+        + value * log_ratio
+        - (total + value) * softplus(log_ratio)
+    )
 
 
 class _Positive:
@@ -120,7 +166,9 @@ class NegativeBinomialRows(torch.autograd.Function):
                 part.masked_fill_(~mask, 0.0)
         positive = _Positive(value, mask, log_total.exp())
         rising = log_rising(positive.of_column, positive.count)
-        constant = positive.spread(rising - torch.lgamma(positive.count + 1.0)).sum(-1)
+        rest = rising - torch.lgamma(positive.count + 1.0)
+        constant = positive.spread(rest.masked_fill_(positive.count > LARGE_COUNT, 0.0)).sum(-1)
+        with_exact_large(cells, value, mask, negative_binomial, log_mean, log_total)
         ctx.save_for_backward(log_total, slope, soft)
         ctx.positive = positive
         terms = cells.sum(-1) + constant, slope.sum(-1), curvature.sum(-1)

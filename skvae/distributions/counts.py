@@ -9,12 +9,14 @@ from torch import Tensor
 
 from ..noise import Noise
 from ._base import Distribution
-from .count_rows import NegativeBinomialRows, SizeTerms, log_rising, observed_sum
-
-
-def softplus(x: Tensor) -> Tensor:
-    """Log of 1 + exp(x), by functions whose vectors and remainders round alike."""
-    return x.clamp_min(0.0) + torch.log1p(torch.exp(-x.abs()))
+from .count_rows import (
+    NegativeBinomialRows,
+    SizeTerms,
+    negative_binomial,
+    observed_sum,
+    softplus,
+    with_exact_large,
+)
 
 
 class Poisson(Distribution):
@@ -28,7 +30,7 @@ class Poisson(Distribution):
         return self.log_rate.exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1)
+        return _log_prob(_poisson, value, self.log_rate)
 
     def scaled(self, log_size: Tensor) -> Poisson:
         """The same with all means times ``exp(log_size)``."""
@@ -60,14 +62,7 @@ class NegativeBinomial(Distribution):
         return self.log_mean.exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        total = self.log_total_count.exp()
-        log_ratio = self.log_mean - self.log_total_count
-        return (
-            log_rising(total, value)
-            - torch.lgamma(value + 1)
-            + value * log_ratio
-            - (total + value) * softplus(log_ratio)
-        )
+        return _log_prob(negative_binomial, value, self.log_mean, self.log_total_count)
 
     def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
         return self.size_terms(value, mask).log_prob
@@ -128,3 +123,15 @@ class ZeroInflated(Distribution):
         counts = self.base.sample(noise)
         zero = noise.uniform(*counts.shape[1:]) < self.logits.sigmoid()
         return counts.masked_fill(zero, 0.0)
+
+
+def _poisson(value: Tensor, log_rate: Tensor) -> Tensor:
+    return value * log_rate - log_rate.exp() - torch.lgamma(value + 1)
+
+
+def _log_prob(of_cells: Any, value: Tensor, *parameters: Tensor) -> Tensor:
+    """Log-probability of cells; in training, which follows its slope, as float32 gives it."""
+    found = of_cells(value, *parameters)
+    if torch.is_grad_enabled():
+        return found
+    return with_exact_large(found, value, None, of_cells, *parameters)
