@@ -353,7 +353,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
         """Train, fit the score function and set the threshold."""
         held_out = self._fit_trimmed(X, sample_weight, fit_rows, self.warm_start)
         self.score_ = self._resolve_score()
-        scores = self.score_.fit_rows(self, X, held_out)
+        with self._arithmetic():
+            scores = self.score_.fit_rows(self, X, held_out)
         self._fit_explanation(X, held_out)
         self._set_threshold(X, sample_weight, held_out, scores)
 

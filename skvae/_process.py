@@ -20,11 +20,14 @@ from threadpoolctl import ThreadpoolController
 
 # What torch calls the precisions.
 PRECISIONS = {"float32": "ieee", "tf32": "tf32"}
+# Where this was imported: in a fork of that process the threads of OpenMP are gone, and who
+# calls for them waits for ever.
+IMPORTED_IN = os.getpid()
 
 
 def n_threads_of(n_jobs: int | None) -> int:
-    """Threads that ``n_jobs`` of an estimator stands for: one unless told otherwise."""
-    return 1 if n_jobs is None else effective_n_jobs(n_jobs)
+    """Threads that ``n_jobs`` of an estimator stands for: one unless told otherwise, or forked."""
+    return 1 if n_jobs is None or os.getpid() != IMPORTED_IN else effective_n_jobs(n_jobs)
 
 
 @contextmanager
@@ -44,8 +47,11 @@ def arithmetic(n_threads: int | None, precision: str | None = None) -> Iterator[
     before = torch.get_num_threads()
     # torch tells whether denormals are flushed by nothing but arithmetic of this thread.
     flushed = sys.float_info.min / 2 == 0.0
+    # Those of torch that turn gradients off lose track of an interrupt on their way in.
+    with_gradients = torch.is_grad_enabled()
 
     def put_back() -> None:
+        torch.set_grad_enabled(with_gradients)
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
         torch.set_flush_denormal(flushed)

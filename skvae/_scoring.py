@@ -45,7 +45,10 @@ class ScoringMixin:
             Nats; higher is more normal.  A row's score depends on that row alone.
         """
         check_is_fitted(self)
-        return self.score_.rows(self, X)
+        # Searches limit the threads of BLAS for all threads at once: within limits that are ours
+        # they find nothing else to put back.
+        with self._arithmetic():
+            return self.score_.rows(self, X)
 
     def score(self, X, y=None):
         """Mean log-likelihood of rows, for model selection, whatever the score function.

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from .._component import Shapes
-from .._process import n_threads_of
+from .._process import arithmetic, n_threads_of
 from .._progress import EpochProgress
 from ..imputation.encoding import CellEncoding
 from ..imputation.ensemble import WarmSettings, marginal_start
@@ -92,7 +92,9 @@ def fit_critic(estimator, X: Any) -> Critic | None:
         values = np.zeros(shape, dtype=np.float32)
         drawn = draw(estimator.vae_, values, np.zeros(shape, dtype=bool), rng, device)
     features = critic.features_of_draws(drawn, rng.uniform(size=shape))
-    return critic.fit(real, features[:n], features[n:], rng)
+    # Its trees limit the threads of BLAS for all threads at once, as does what fits beside it.
+    with arithmetic(n_threads_of(estimator.n_jobs)):
+        return critic.fit(real, features[:n], features[n:], rng)
 
 
 def _split(estimator, mask: np.ndarray, rng, batch_size: int):

@@ -77,7 +77,9 @@ class Conditions:
         if container == "polars":
             import polars as pl
 
-            return pl.DataFrame(
+            from .polars_frames import frame_of
+
+            return frame_of(
                 [
                     pl.Series(str(n), [x if x == x else None for x in c], strict=False)
                     for n, c in self.frame.items()

@@ -150,17 +150,21 @@ def _added_to_pandas(X, names, flags):
 def _blanked_polars(X, placeholder):
     import polars as pl
 
+    from .polars_frames import frame_of
+
     same = pl.String if isinstance(placeholder, str) else pl.Float64
     columns = []
     for column in X.get_columns():
         hits = (column.cast(same, strict=False) == placeholder).fill_null(False)
         blank = pl.Series([None] * len(column), dtype=column.dtype)
         columns.append(column.zip_with(~hits, blank).alias(column.name))
-    return pl.DataFrame(columns)
+    return frame_of(columns)
 
 
 def _filled_polars(X, where, values):
     import polars as pl
+
+    from .polars_frames import frame_of
 
     columns = []
     for position, column in enumerate(X.get_columns()):
@@ -172,7 +176,7 @@ def _filled_polars(X, where, values):
                 cells = cells.cast(column.dtype)
             column = column.zip_with(pl.Series(~gaps), cells).alias(column.name)
         columns.append(column)
-    return pl.DataFrame(columns)
+    return frame_of(columns)
 
 
 def _added_to_polars(X, names, flags):

@@ -64,7 +64,12 @@ class PolarsTable(Table):
 
     @classmethod
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> pl.DataFrame:
-        return pl.DataFrame([_WRITERS[part.form.role](part) for part in parts])
+        return frame_of([_WRITERS[part.form.role](part) for part in parts])
+
+
+def frame_of(columns: list) -> pl.DataFrame:
+    """The frame of these columns; of a list polars would name the one called ``""`` anew."""
+    return pl.DataFrame({column.name: column for column in columns})
 
 
 def _number_form(dtype) -> Form:
