@@ -10,14 +10,14 @@ import torch
 from ._component import Component, Shapes
 from .ladder import LadderVAE
 from .noise import Noise
-from .objectives import ELBO, Objective
+from .objectives import ELBO, DReG, Objective
 from .semi_supervised import SemiSupervisedVAE
 from .sequential import SequentialVAE
 from .vae import VAE
 
 # Of the epochs of a model of sequences, before which a decoder with a memory would learn to do
 # without codes; and the noise meanwhile, in standard deviations of a column.
-WARM_UP = 0.25
+WARM_UP = 0.4
 WARM_UP_SCALE = math.exp(-2.0)
 
 
@@ -56,6 +56,11 @@ def assembled(
 def _check_together(parts: dict[str, Component], objective: Objective | None) -> None:
     """Raise for parts that do not go together."""
     supervision, posterior = parts.get("supervision"), parts["posterior"]
+    if parts["network"].unrolls and isinstance(objective, DReG):
+        raise ValueError(
+            f"{objective!r} looks at what a code does to the cells alone, and with "
+            f"{parts['network']!r} it moves later codes too. Use objective='iwae'."
+        )
     if supervision is None or not supervision.of_classes:
         return
     for axis, part, is_apart in (

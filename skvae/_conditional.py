@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import conditioning
+from . import conditioning, continuation
 from ._sources import by_parts
 from .noise import Noise
 from .table import Encoded, check_table
@@ -188,11 +188,9 @@ class ConditionalMixin:
         if encoded.mask is not None:
             gaps = np.flatnonzero(~encoded.mask.all(1))
             part = Encoded(*(array[gaps] for array in encoded))
+            n_tried, noise = int(n_draws or methods[method].n_draws), self._noise_of(random_state)
             with self._arithmetic():
-                tables[gaps], size = conditioning.completions(
-                    self._coder(), part, method, int(n_draws or methods[method].n_draws),
-                    n_imputations, self._noise_of(random_state), self._features,
-                )  # fmt: skip
+                tables[gaps], size = self._completed(part, method, n_tried, n_imputations, noise)
             self._warn_of_uncertain_rows(method, size)
         # Cells that share a value are drawn where the others are.
         uniform: Any = [None] * tables.shape[1]
@@ -202,6 +200,15 @@ class ConditionalMixin:
         decoded = (self.codec_.decode(tables[:, i], container, u) for i, u in enumerate(uniform))
         completed = [filled(X, missing, table) for table in decoded]
         return completed[0] if n_imputations is None else completed
+
+    def _completed(self, encoded: Encoded, method: str, n_draws: int, n_imputations, noise: Noise):
+        """Encoded rows with their gaps filled, and the effective size of the draws behind each."""
+        vae = self._coder()
+        if vae.n_steps > 1 and method == "miwae":
+            return continuation.completions(vae, encoded, n_draws, n_imputations, noise)
+        return conditioning.completions(
+            vae, encoded, method, n_draws, n_imputations, noise, self._features
+        )
 
     def _check_count(self, method: str, name: str, value) -> None:
         if not isinstance(value, Integral):

@@ -115,7 +115,7 @@ class ForecastingMixin:
         """Further steps of a model that goes on by itself."""
         encoded, vae = self._encode(X), self._coder()
         with self._arithmetic():
-            tables = continuation.continued(
+            tables, _ = continuation.continued(
                 vae, encoded, n_steps, int(n_draws or max(N_WAYS, n_imputations or 0)),
                 n_imputations, self._noise_of(random_state),
             )  # fmt: skip

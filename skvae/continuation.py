@@ -37,12 +37,12 @@ def step_scores(vae: SequentialVAE, n_draws: int, device, encoded) -> np.ndarray
 
 def continued(
     vae: SequentialVAE, encoded, n_more: int, n_draws: int, n_paths: int | None, noise: Noise
-) -> np.ndarray:
-    """Rows with ``n_more`` steps behind their end, ``(rows, paths, 1 + n_more, columns)``.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with their gaps filled, and ``n_more`` steps; and effective numbers of draws.
 
-    The first table has the steps that the model knows, with missing ones filled; of each other
-    one the last step is a further one.  Ways are drawn by their importance weights; without
-    ``n_paths`` there is one, the weighted mean of ways that go on from best values.
+    The former are ``(rows, paths, 1 + n_more, columns)``: the steps that the model knows, then
+    tables whose last step is a further one.  Ways are drawn by their importance weights; without
+    ``n_paths`` there is one, the weighted mean of ways that end in best values.
     """
     device = noise.device
 
@@ -51,20 +51,30 @@ def continued(
             mask = torch.ones_like(values, dtype=torch.bool)
         steps = vae.steps_of(values, mask)
         source = SharedNoise([0], device) if n_paths is None else noise
-        walk = vae.drawn_codes(steps, source, n_draws, n_more, draws_cells=n_paths is not None)
+        walk = vae.drawn_codes(steps, source, n_draws, n_more, draws_end=n_paths is not None)
         share = vae.log_weights(walk, Batch(values, values, mask, None)).sum(-1).softmax(1)[0]
         tables = _tables(vae, walk)[0].movedim(1, 0)
+        size = 1.0 / share.square().sum(0)
         if n_paths is None:
-            return ((share.T[..., None, None] * tables).sum(1, keepdim=True),)
+            return (share.T[..., None, None] * tables).sum(1, keepdim=True), size
         edges = share.T.cumsum(-1).contiguous()
         uniform = noise.uniform(edges.shape[0], n_paths)[0] * edges[:, -1:]
         index = torch.searchsorted(edges, uniform).clamp_(max=n_draws - 1)
-        return (tables.gather(1, index[..., None, None].expand(-1, -1, *tables.shape[2:])),)
+        index = index[..., None, None].expand(-1, -1, *tables.shape[2:])
+        return tables.gather(1, index), size
 
     width = vae.likelihood.n_parameters + n_more * vae.network.step_width
     rows_at_once = inference.chunk_rows(n_draws, width)
-    (found,) = inference.in_chunks(go_on, [encoded.values, encoded.mask], device, rows_at_once)
-    return found
+    found = inference.in_chunks(go_on, [encoded.values, encoded.mask], device, rows_at_once)
+    return found[0], found[1]
+
+
+def completions(
+    vae: SequentialVAE, encoded, n_draws: int, n_paths: int | None, noise: Noise
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with their gaps filled, ``(rows, paths or 1, columns)``, and effective sizes."""
+    tables, size = continued(vae, encoded, 0, n_draws, n_paths, noise)
+    return tables[:, :, 0], size
 
 
 def _tables(vae: SequentialVAE, walk: Walk) -> Tensor:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ._component import Component, Shapes
+from .alignment import HIDDEN_ALIGNMENT, aligned, padded
 from .noise import Noise
 
 
@@ -98,17 +100,45 @@ class Recurrence(Component):
         members = enumerate(zip(steps, first))
         return torch.stack([self._member(m, x, memory) for m, (x, memory) in members])
 
-    def step(self, x: Tensor, memory: Tensor) -> Tensor:
-        """What is in memory after one step, ``(members, rows, n_states)``; the output comes first.
+    @property
+    def n_kept(self) -> int:
+        """How many numbers ``stepper`` keeps of a sequence, some of which stay 0."""
+        return CELLS[self.cell].n_states * aligned(self.n_units, HIDDEN_ALIGNMENT)
 
-        For steps that depend on what came of those before.
+    def stepper(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function for steps that depend on what came of those before.
+
+        It gives what is in memory ``(members, rows, n_kept)`` after a step, from the inputs of
+        the step ``(members, rows, n_inputs)`` and what was in memory; outputs are the first of
+        these numbers, and ``kept`` makes them of others.
         """
-        of_input = torch.baddbmm(self.bias_in[:, None], x, self.weight_in.transpose(1, 2))
-        output = memory[..., : self.n_units]
-        of_state = torch.baddbmm(
-            self.bias_state[:, None], output, self.weight_state.transpose(1, 2)
-        )
-        return CELLS[self.cell].step(of_input, of_state, memory)
+        _, n_gates, _, step = CELLS[self.cell]
+        more, n_kept = self._n_more, aligned(self.n_units, HIDDEN_ALIGNMENT)
+
+        def by_gate(sums: Tensor, n_missing: int) -> Tensor:
+            whole = F.pad(sums.unflatten(1, (n_gates, -1)), (0, n_missing, 0, more))
+            return whole.flatten(1, 2).transpose(1, 2)
+
+        n_missing = aligned(self.n_inputs) - self.n_inputs
+        of_input, of_state = by_gate(self.weight_in, n_missing), by_gate(self.weight_state, more)
+        biases = (by_gate(bias.unsqueeze(-1), 0) for bias in (self.bias_in, self.bias_state))
+        bias_in, bias_state = biases
+
+        def after(x: Tensor, memory: Tensor) -> Tensor:
+            taken = torch.baddbmm(bias_in, padded(x, len(of_input[0])), of_input)
+            known = torch.baddbmm(bias_state, memory[..., :n_kept], of_state)
+            return step(taken, known, memory)
+
+        return after
+
+    def kept(self, memory: Tensor) -> Tensor:
+        """What ``stepper`` keeps, of ``(..., n_states)``."""
+        parts = memory.unflatten(-1, (-1, self.n_units))
+        return F.pad(parts, (0, self._n_more)).flatten(-2)
+
+    @property
+    def _n_more(self) -> int:
+        return aligned(self.n_units, HIDDEN_ALIGNMENT) - self.n_units
 
     def _member(self, m: int, steps: Tensor, first: Tensor) -> Tensor:
         run, _, n_states, _ = CELLS[self.cell]

@@ -173,11 +173,11 @@ class SequentialVAE(VAE):
 
     def drawn_codes(
         self, steps: Steps, noise: Noise | FixedDraws, n_draws: int, n_more: int = 0,
-        draws_cells: bool = True,
+        draws_end: bool = True,
     ) -> Walk:  # fmt: skip
-        """Walk with codes from their posteriors, and ``n_more`` steps behind the end.
+        """Walk with codes from their posteriors, and ``n_more`` steps behind those of the model.
 
-        Cells that are not seen are drawn, or are the best values.
+        Cells that are not seen are drawn; behind the end of a row they may be the best values.
         """
         n_rows = steps.cells.shape[2]
         drawn = noise.normal(n_draws, n_rows, self.n_latents)
@@ -190,7 +190,7 @@ class SequentialVAE(VAE):
             return torch.addcmul(loc, log_scale.exp(), per_step[..., t, :])
 
         source = noise if isinstance(noise, Noise) else self.shared_noise(steps.cells)
-        return self._walk(steps, draw, n_draws, source if draws_cells else None, n_more)
+        return self._walk(steps, draw, n_draws, source, n_more, draws_end=draws_end)
 
     def mean_codes(self, steps: Steps) -> Walk:
         """Walk with the means of the codes and the best values of cells that are not seen."""
@@ -233,8 +233,10 @@ class SequentialVAE(VAE):
     def _walk(
         self, steps: Steps, draw: Callable[[int, Tensor, Tensor], Tensor], n_draws: int,
         noise: Noise | None, n_more: int = 0, judged: bool = True,
+        draws_end: bool = True,
     ) -> Walk:  # fmt: skip
         network, way = self.network, _Way()
+        take = network.taker()
         # Cells that are all there can wait until every code is.
         waits = steps.seen is None and not n_more
         state = network.start_state(n_draws, steps.cells.shape[2])
@@ -253,10 +255,15 @@ class SequentialVAE(VAE):
             z = torch.addcmul(expected.loc, expected.scale, e)
             read = None if waits else network.emit(z, known)
             if read is not None and there is not None:
-                x = torch.where(there, x, self._guessed(read, slot, noise))
+                guessed = self._guessed(read, slot, noise)
+                if not draws_end:
+                    best = self._guessed(read, slot, None)
+                    goes_on = _seen_behind(steps, t)
+                    guessed = best if goes_on is None else torch.where(goes_on, guessed, best)
+                x = torch.where(there, x, guessed)
             x = x.expand(*z.shape[:3], -1)
             way.append(e, loc, log_scale, x, z if read is None else read, known)
-            state = network.take(x, z, state)
+            state = take(x, z, state)
         if waits:
             z, known = torch.cat(way.read, 2), torch.cat(way.known, 2)
             way.read = list(network.emit(z, known).chunk(self.n_steps, 2))
@@ -278,6 +285,13 @@ class SequentialVAE(VAE):
         row = self.likelihood(self.network.row(read.unsqueeze(-2), slot))
         cells = row.point if noise is None else row.sample(noise)
         return self.network.steps(cells)[..., slot, :]
+
+
+def _seen_behind(steps: Steps, t: int) -> Tensor | None:
+    """Which rows have an observed cell behind a step; None where none can have."""
+    if steps.seen is None or t + 1 >= steps.seen.shape[-2]:
+        return None
+    return steps.seen[..., t + 1 :, :].any(-1).any(-1, keepdim=True)
 
 
 class CodesOfSequence(Distribution):

@@ -13,6 +13,7 @@ from .._component import Component, Shapes
 from ..noise import Noise
 from ..recurrence import CELLS, Recurrence
 from ._base import Network, check_widths
+from .levels import CellDecoder, CellNetwork
 from .mlp import ACTIVATIONS, Perceptron
 from .unfolding import Unfolding
 
@@ -43,7 +44,7 @@ class SequenceEncoder(Component):
         return self.layers(torch.cat([state, conditions], -1))
 
 
-class SequenceDecoder(Component):
+class SequenceDecoder(CellDecoder):
     """A recurrent layer that begins where the code says and is shown the code at every step.
 
     Parameters
@@ -66,13 +67,6 @@ class SequenceDecoder(Component):
         self.unfolding = unfolding
         self.n_steps = n_steps
 
-    def build(self, shapes: Shapes, noise: Noise) -> SequenceDecoder:
-        """Create the levels of the cells, 0 at first."""
-        n_decoded = self.unfolding.target.shape[1]
-        zeros = torch.zeros(noise.n_members, 1, 1, n_decoded, device=noise.device)
-        self.bias_cells = nn.Parameter(zeros)
-        return self
-
     def forward(self, z: Tensor) -> Tensor:
         """Map codes ``(members, draws, rows, n_codes)`` to the parameters of cells."""
         shown = z.flatten(1, 2)[:, :, None].expand(-1, -1, self.n_steps, -1)
@@ -82,7 +76,7 @@ class SequenceDecoder(Component):
         return self.unfolding.fold(cells).view(*z.shape[:3], -1) + self.bias_cells
 
 
-class Recurrent(Network):
+class Recurrent(CellNetwork):
     """Recurrent layers for rows that are sequences, step after step.
 
     The encoder goes through the steps and gives what it has in memory at the last one that was
@@ -180,11 +174,6 @@ class Recurrent(Network):
         self.decoder = SequenceDecoder(start, back, reading, unfolding, self.n_steps)
         self.decoder.build(shapes, noise)
 
-    @torch.no_grad()
-    def start_offset(self, offset: Tensor) -> None:
-        """Set the levels of the cells."""
-        self.decoder.bias_cells[:, 0, 0] = offset
-
     def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
         """Those of the encoder, but for what the scales of its last layer are made of."""
         whole = [(p, slice(None)) for p in self.encoder.recurrence.parameters()]
@@ -192,15 +181,10 @@ class Recurrent(Network):
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""
-        conditions = inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
         cells = self.decoder.unfolding.unfold(inputs)
         steps = cells.unflatten(-2, (self.n_steps, self.step_width))
         last = self._last_observed(steps[..., -1]) if self.decoder.unfolding.has_gaps else None
-        return self.encoder(steps.flatten(-2), last, conditions)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Run the decoder."""
-        return self.decoder(z)
+        return self.encoder(steps.flatten(-2), last, self.conditions_of(inputs))
 
     def _last_observed(self, seen: Tensor) -> Tensor:
         """Place of the last step with an observed cell, the first where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 
 import torch
@@ -9,16 +10,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._component import Component, Shapes
+from .._component import Shapes
 from ..noise import Noise
 from ..recurrence import CELLS, Recurrence
-from ._base import Network, check_widths
+from ._base import check_widths
+from .levels import CellDecoder, CellNetwork
 from .mlp import ACTIVATIONS, Perceptron
 from .recurrent import check_sequence_shape
 from .unfolding import Unfolding
 
 
-class StepwiseDecoder(Component):
+class StepwiseDecoder(CellDecoder):
     """Layers from the code of a step and the past to the numbers of the step.
 
     Parameters
@@ -37,15 +39,8 @@ class StepwiseDecoder(Component):
         self.linear = linear
         self.unfolding = unfolding
 
-    def build(self, shapes: Shapes, noise: Noise) -> StepwiseDecoder:
-        """Create the levels of the cells, 0 at first."""
-        n_decoded = self.unfolding.target.shape[1]
-        zeros = torch.zeros(noise.n_members, 1, 1, n_decoded, device=noise.device)
-        self.bias_cells = nn.Parameter(zeros)
-        return self
 
-
-class VariationalRecurrent(Network):
+class VariationalRecurrent(CellNetwork):
     """A code for every step of a sequence, given all that was before: the VRNN.
 
     What is known of the past is in the memory of a recurrent layer, beside the last step as it
@@ -174,11 +169,6 @@ class VariationalRecurrent(Network):
         zeros = torch.zeros(noise.n_members, 1, 1, n_memory, device=noise.device)
         self.bias_memory = nn.Parameter(zeros)
 
-    @torch.no_grad()
-    def start_offset(self, offset: Tensor) -> None:
-        """Set the levels of the cells."""
-        self.decoder.bias_cells[:, 0, 0] = offset
-
     # -- cells ----------------------------------------------------------------------------
 
     def steps(self, cells: Tensor) -> Tensor:
@@ -201,11 +191,12 @@ class VariationalRecurrent(Network):
 
     def start_state(self, n_draws: int, n_rows: int) -> Tensor:
         """What is known before the first step, ``(members, draws, rows, numbers)``."""
-        return F.pad(self.bias_memory, (0, self.step_width)).expand(-1, n_draws, n_rows, -1)
+        memory = self.recurrence.kept(self.bias_memory)
+        return F.pad(memory, (0, self.step_width)).expand(-1, n_draws, n_rows, -1)
 
     def known(self, state: Tensor) -> Tensor:
         """What layers see of the past: outputs of the recurrent layer, and the last step."""
-        if self.recurrence.n_states == self.n_units:
+        if state.shape[-1] == self.n_units + self.step_width:
             return state
         return torch.cat([state[..., : self.n_units], state[..., -self.step_width :]], -1)
 
@@ -227,10 +218,13 @@ class VariationalRecurrent(Network):
         read = self.decoder.layers(torch.cat([z, known], -1))
         return read + self.decoder.linear(known)
 
-    def take(self, x: Tensor, z: Tensor, state: Tensor) -> Tensor:
-        """What is known after a step."""
-        draws = z.shape[:3]
-        x = x.expand(*draws, -1)
-        memory = state[..., : self.recurrence.n_states].flatten(1, 2)
-        memory = self.recurrence.step(torch.cat([x, z], -1).flatten(1, 2), memory)
-        return torch.cat([memory.view(*draws, -1), x], -1)
+    def taker(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """A function from the cells and the code of a step, and the past, to what is known then."""
+        step, n_kept = self.recurrence.stepper(), self.recurrence.n_kept
+
+        def take(x: Tensor, z: Tensor, state: Tensor) -> Tensor:
+            memory = state[..., :n_kept].flatten(1, 2)
+            memory = step(torch.cat([x, z], -1).flatten(1, 2), memory)
+            return torch.cat([memory.view(*z.shape[:3], -1), x], -1)
+
+        return take
