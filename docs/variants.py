@@ -269,6 +269,14 @@ VARIANTS = [
         CODES,
     ),
     Variant(
+        "JointVAE, two capacities",
+        r"\ldots - \gamma\,|\mathrm{KL}_z - C_z| - \gamma\,|\mathrm{KL}_c - C_c|",
+        "posterior=Joint(n_categories=2), objective=ELBO(beta=30.0, capacity=(2.0, 0.5))",
+        ("objective__capacity", [(1.0, 0.5), (2.0, 0.5)]),
+        "Dupont 2018",
+        "test_variants_joint",
+    ),
+    Variant(
         "kernelised",
         r"q(z|x) = \text{Epanechnikov}",
         'posterior="epanechnikov"',
@@ -396,6 +404,14 @@ VARIANTS = [
         ("network__cell", ["gru", "lstm"]),
         "Cho et al. 2014; Bowman et al. 2016",
         NETS,
+    ),
+    Variant(
+        "VRNN",
+        r"\prod_t p(z_t|h_{t-1})\,p(x_t|z_t, h_{t-1}),\ q(z_t|x_t, h_{t-1})",
+        "network=VariationalRecurrent(sequence_shape=(3, 2), n_units=8)",
+        ("network__n_units", [4, 8]),
+        "Chung et al. 2015",
+        "test_variants_sequences",
     ),
 ]
 

@@ -78,7 +78,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional", "recurrent"} or Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent", "variational_recurrent"} or Network, \
+            default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising"} or View or None, default="denoising"
         What the encoder is shown of a row in training.

@@ -38,12 +38,14 @@ class VAETransformer(
     Parameters
     ----------
     n_components : int or "auto", default=8
-        Number of latents.  ``"auto"`` fits several and keeps the smallest whose bound on the
-        rows held out is as good as that of any, at the price of four or five fits.
+        Number of latents, for ``network="variational_recurrent"`` those of each step.
+        ``"auto"`` fits several and keeps the smallest whose bound on the rows held out is as
+        good as that of any, at the price of four or five fits.
     objective : {"auto", "elbo", "iwae", "dreg", "renyi"} or Objective, default="auto"
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
-        tables of counts and flags alone, whose codes are informative as they are.
+        tables of counts and flags alone, whose codes are informative as they are; networks that
+        go step by step have a warm-up.
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
             Posterior, default="normal"
         Family of q(z|x).
@@ -58,7 +60,8 @@ class VAETransformer(
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional", "recurrent"} or Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent", "variational_recurrent"} or Network, \
+            default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising", "time_lagged", "binarized"} or View or None, default="denoising"
         What the encoder is shown of a row in training; with ``"binarized"``, zeros and ones drawn
@@ -172,7 +175,7 @@ class VAETransformer(
         Variance of the scaled row that changes with each latent: the total effect of Sobol
         (1993) on the expected cells.  Continuous columns are scaled as in training, by their
         standard deviation or a third of their range, whichever is larger; of counts and
-        probabilities the square roots are compared.
+        probabilities the square roots are compared.  NaN for codes of steps.
     n_components_ : int
         Number of latents, also where it was chosen.
     classes_ : ndarray
