@@ -14,6 +14,7 @@ from ..noise import Noise
 from ._base import check_widths
 from .convolutions import Convolutions, TransposedConvolutions
 from .images import ImageNetwork
+from .levels import CellDecoder
 from .mlp import ACTIVATIONS, Perceptron
 
 
@@ -42,7 +43,7 @@ class ImageEncoder(Component):
         return out if self.linear is None else out + self.linear(inputs)
 
 
-class ImageDecoder(Component):
+class ImageDecoder(CellDecoder):
     """Layers, then transposed convolutions, from codes to images.
 
     Parameters
@@ -62,13 +63,6 @@ class ImageDecoder(Component):
         self.convolutions = convolutions
         self.unfolding = unfolding
         self.linear = linear
-
-    def build(self, shapes: Shapes, noise: Noise) -> ImageDecoder:
-        """Create the levels of the cells, 0 at first."""
-        n_decoded = self.unfolding.target.shape[1]
-        zeros = torch.zeros(noise.n_members, 1, 1, n_decoded, device=noise.device)
-        self.bias_cells = nn.Parameter(zeros)
-        return self
 
     def forward(self, z: Tensor) -> Tensor:
         """Map codes ``(members, draws, rows, n_codes)`` to the parameters of cells."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .._component import Shapes
 from ..noise import Noise
-from ._base import Network
+from .levels import CellNetwork
 from .unfolding import Unfolding
 
 
-class ImageNetwork(Network):
+class ImageNetwork(CellNetwork):
     """Base of the networks that see every number of a row as a pixel.
 
     Their ``encoder`` maps images, the same rows flat and their conditions; their ``decoder``
@@ -33,20 +32,11 @@ class ImageNetwork(Network):
         self.n_inputs, self.n_conditions = shapes.n_inputs, shapes.n_conditions
         return unfolding
 
-    @torch.no_grad()
-    def start_offset(self, offset: Tensor) -> None:
-        """Set the levels of the cells."""
-        self.decoder.bias_cells[:, 0, 0] = offset
-
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""
-        conditions = inputs[..., self.n_inputs - self.n_conditions : self.n_inputs]
         cells = self.decoder.unfolding.unfold(inputs).flatten(-2).unflatten(-1, self.shown)
-        return self.encoder(cells.movedim(-1, -3).contiguous(), inputs, conditions)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Run the decoder."""
-        return self.decoder(z)
+        images = cells.movedim(-1, -3).contiguous()
+        return self.encoder(images, inputs, self.conditions_of(inputs))
 
     def _image_shape(self, shapes: Shapes) -> tuple[int, int, int]:
         n = sum(len(block) for _, block in shapes.blocks)

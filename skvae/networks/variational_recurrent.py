@@ -219,7 +219,7 @@ class VariationalRecurrent(CellNetwork):
         return read + self.decoder.linear(known)
 
     def taker(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """A function from the cells and the code of a step, and the past, to what is known then."""
+        """A function from the cells and the code of a step, and the past, to what is known."""
         step, n_kept = self.recurrence.stepper(), self.recurrence.n_kept
 
         def take(x: Tensor, z: Tensor, state: Tensor) -> Tensor:
