@@ -75,9 +75,11 @@ class ELBO(Objective):
         the first half of each part.
     free_bits : float, default=0.0
         Nats that each latent may carry without a price.
-    capacity : float, default=None
+    capacity : float or (float, float), default=None
         Nats that the KL term is drawn to: the loss is ``beta * |KL - capacity|``.  The target
-        rises from 0 over ``warm_up`` epochs, and the mean KL over the batch is meant.
+        rises from 0 over ``warm_up`` epochs, and the mean KL over the batch is meant.  A pair
+        has a target for the numbers and one for the category of ``posterior="joint"``, each
+        with a price of its own; the latter is at most the logarithm of how many there are.
     hold_noise : bool, default=False
         Whether the noise of continuous columns stays as it starts during ``warm_up``.  A noise
         that is small and held keeps a decoder with a memory from learning to do without codes.
@@ -106,7 +108,7 @@ class ELBO(Objective):
         "warm_up": [Interval(Real, 0, None, closed="left")],
         "cycles": [Interval(Integral, 0, None, closed="left")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
-        "capacity": [None, Interval(Real, 0, None, closed="left")],
+        "capacity": [None, Interval(Real, 0, None, closed="left"), "array-like"],
         "hold_noise": ["boolean"],
         "balance": ["boolean"],
     }
@@ -158,7 +160,7 @@ class ELBO(Objective):
         if self.balance and epoch < self.warm_up:
             step = replace(step, kl=step.kl * group_weights(step)[:, None, None])
         if self.capacity is not None:
-            return self._loss(step, self.beta, self.capacity * self._ramp(epoch))
+            return self._loss(step, self.beta, np.multiply(self.capacity, self._ramp(epoch)))
         return self._loss(step, self.weight_at(epoch, max_iter))
 
     def honest(self) -> Objective:
@@ -169,8 +171,10 @@ class ELBO(Objective):
         """Minus the bound with the KL term weighed as at the end of warm-up and cycles."""
         return self._loss(step, self.beta, self.capacity)
 
-    def _loss(self, step: Pass, weight: float, target: float | None = None) -> Tensor:
+    def _loss(self, step: Pass, weight: float, target=None) -> Tensor:
         per_latent = step.mean_kl
+        if np.ndim(target):
+            return weight * _missed(step, target) - step.mean_log_likelihood
         if self.free_bits:
             per_latent = per_latent.clamp_min(self.free_bits)
         kl = per_latent.sum(-1)
@@ -214,6 +218,22 @@ def _with_noise_held(step: Pass) -> Pass:
     likelihood = step.likelihood.with_noise_held()
     log_likelihood = likelihood.log_prob_rows(step.batch.values, step.batch.mask)
     return replace(step, likelihood=likelihood, log_likelihood=log_likelihood)
+
+
+def _missed(step: Pass, targets) -> Tensor:
+    """How far the nats of numbers and of a category are from two targets, ``(members,)``."""
+    n_categories = getattr(step.posterior, "n_categories", None)
+    nats = step.mean_kl
+    if n_categories is None or len(targets) != 2 or nats.shape[-1] < 2:
+        raise ValueError(
+            f"ELBO(capacity={tuple(targets)}) expects a target for numbers and one for a "
+            f"category, and this model gives {nats.shape[-1]} KL terms of "
+            f"{type(step.posterior).__name__}. Use posterior='joint' with prior='aggregate' or "
+            "prior='normal', or one number."
+        )
+    numbers, category = nats[..., :-1].sum(-1), nats[..., -1]
+    most = math.log(n_categories)
+    return (numbers - float(targets[0])).abs() + (category - min(float(targets[1]), most)).abs()
 
 
 class _MemberwiseELBO(Objective):

@@ -31,6 +31,11 @@ class JointCodes(Distribution):
     def __init__(self, normal: Normal, logits: Tensor, temperature: float | None):
         self.normal, self.logits, self.temperature = normal, logits, temperature
 
+    @property
+    def n_categories(self) -> int:
+        """How many categories there are."""
+        return self.logits.shape[-1]
+
     @cached_property
     def log_share(self) -> Tensor:
         """Log probability of each category."""

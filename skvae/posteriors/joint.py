@@ -29,8 +29,8 @@ class Joint(DiagonalNormal):
     ``n_categories`` columns of ``transform`` are the probabilities of the categories;
     ``categories`` gives the likeliest one.  The ``prior`` of the estimator is that of the
     ``n_components`` continuous latents; the shares of the categories are fitted after
-    training.  ``objective=ELBO(beta=30, capacity=...)`` is that of the paper, with one capacity
-    for both kinds of latents.
+    training.  ``objective=ELBO(beta=30, capacity=(5, 5), warm_up=...)`` is that of the paper, with
+    a capacity for the numbers and one for the category.
 
     Parameters
     ----------
