@@ -16,7 +16,7 @@ from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
 from ._undo import all_or_nothing
-from .code_axes import MAX_ROWS, CodeAxes
+from .code_axes import CodeAxes, n_typical_rows
 from .table.classes import encoded_classes
 
 
@@ -334,7 +334,7 @@ class VAETransformer(
         # Which group a latent is of would be lost.
         keeps = keeps or self.vae_.posterior.is_discrete or self.vae_.posterior.n_groups > 1
         vae, best = self._coder(), self.best_member_
-        index = job.train_index[best : best + 1, :MAX_ROWS]
+        index = job.train_index[best : best + 1, : n_typical_rows(vae.n_latents)]
         nats = self.diagnostics_.get("kl_per_latent")
         if vae.n_steps > 1:
             self._axes = CodeAxes.as_given(vae.n_latents)

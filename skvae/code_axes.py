@@ -11,10 +11,17 @@ from ._pass import Batch
 from .sensitivity import expected
 
 MAX_ROWS = 512
+# Every latent is moved in every row: with more latents than these, fewer rows must do.
+MANY_LATENTS, MOVED_ROWS = 64, 4096
 PART_ROWS = 1 << 14
 # The unit of a latent that changes nothing: small beside those of the others, but not zero, as
 # there is a way back.
 SMALLEST_UNIT = 1e-3
+
+
+def n_typical_rows(n_latents: int) -> int:
+    """How many rows tell the axes of so many latents."""
+    return MAX_ROWS if n_latents <= MANY_LATENTS else max(MOVED_ROWS // n_latents, 16)
 
 
 @dataclass
