@@ -14,9 +14,9 @@ from .graph import Graph, Value
 from .registry import Exporters
 
 SPACES = Exporters("space")
-# Arithmetic of two machines differs by rounding: a row of the reference is where it is again
-# within these distances, per unit of its own; encoded, and with what the model leaves of it.
-SAME_INPUTS, SAME_ROW = 1e-6, 1e-3
+# Arithmetic of two machines differs by rounding: rows are equal within these distances, per unit
+# of their own.  What the model leaves of a cell is the difference of two numbers.
+SAME = {Space: 1e-6, JointSpace: 1e-5, WhitenedSpace: 1e-5}
 
 
 class Described(NamedTuple):
@@ -63,8 +63,8 @@ class Reference:
     def holds(self, rows: Described) -> Value:
         """Which rows ``(rows, 1)`` are among these."""
         x, others = (cells(None, part) for part in (rows, self.rows))
-        nearest, _ = _nearest(x, others, 1, self.n_rows)
-        return nearest.take([0]) <= _unit(x) * SAME_INPUTS
+        nearest, _ = _nearest(x, others, 1, SAME[Space])
+        return nearest.equals(0.0)
 
 
 def statistics(
@@ -80,9 +80,9 @@ def statistics(
     n_wanted = max(RELATIVE_NEIGHBORS if part.relative else 1, *part.n_neighbors)
     n = min(n_wanted + 1 + SPARE, n_rows)
     k = max(min(n_wanted, n - 1), 1)
-    exact, places = _nearest(x, others, n, n_rows)
+    exact, places = _nearest(x, others, n, SAME[type(part.space)])
     if n > k:
-        is_first = held & (exact.take([0]) <= _unit(x) * SAME_ROW)
+        is_first = held & exact.take([0]).equals(0.0)
         exact, places = (
             graph.where(is_first, near.take(np.arange(1, k + 1)), near.take(np.arange(k)))
             for near in (exact, places)
@@ -95,7 +95,7 @@ def statistics(
     return [value.cast(np.float64) for value in found]
 
 
-def _nearest(x: Value, others: Value, n: int, n_rows: int) -> tuple[Value, Value]:
+def _nearest(x: Value, others: Value, n: int, same: float) -> tuple[Value, Value]:
     """Sorted distances to the ``n`` nearest of the others ``(rows, n)``, and their places."""
     graph = x.graph
     squares = (others * others).reduce("Sum", -1)
@@ -104,12 +104,10 @@ def _nearest(x: Value, others: Value, n: int, n_rows: int) -> tuple[Value, Value
     # Of equal distances the first row comes first.
     places, _ = graph.top(places, n)
     away = others.take(places, 0) - x.expanded(1)
-    exact, order = graph.top((away * away).sum(-1).apply("Sqrt"), n)
+    exact = (away * away).sum(-1).apply("Sqrt")
+    unit = (x * x).sum(-1, keep=True).apply("Sqrt") + 1.0
+    exact, order = graph.top(graph.where(exact <= unit * same, 0.0, exact), n)
     return exact, graph.op("GatherElements", places, order, axis=-1)
-
-
-def _unit(x: Value) -> Value:
-    return (x * x).sum(-1, keep=True).apply("Sqrt") + 1.0
 
 
 def _log_mean(distances: Value, n: int) -> Value:
