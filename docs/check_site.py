@@ -31,6 +31,9 @@ WIDTH = "document.documentElement.scrollWidth - window.innerWidth"
 PICTURES = """[...document.querySelectorAll('article img')]
   .filter(i => i.naturalWidth > 400 && !i.closest('.sphx-glr-thumbcontainer'))
   .map(i => [i.getAttribute('src'), i.getBoundingClientRect().width, i.naturalWidth])"""
+CUT = """[...document.querySelectorAll('article h1, article h2, article h3, article p')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline')
+  .map(e => e.textContent.trim().slice(0, 60))"""
 CONTRAST = """(() => {
   const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number).map(v => {
     v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
@@ -78,6 +81,7 @@ def check_page(page, window: str, scheme: str) -> list[str]:
     found = []
     if page.evaluate(WIDTH) > 1:
         found.append(f"wider than the {window} by {page.evaluate(WIDTH)} pixels")
+    found += [f"cut on the {window}: {text!r}" for text in page.evaluate(CUT)]
     for source, width, natural in page.evaluate(PICTURES):
         if width < min(SMALLEST_PICTURE, natural):
             found.append(f"{source} is {width:.0f} pixels wide on the {window}")
