@@ -22,6 +22,7 @@ from skvae._pass import Batch
 from skvae.distributed import launcher
 from skvae.distributed.group import Group, joined_group
 from skvae.exceptions import WorkerLostError
+from skvae.model_selection import StackedGridSearchCV
 from skvae.noise import Noise
 from skvae.objectives import ELBO
 from skvae.penalties import MMD
@@ -307,6 +308,23 @@ def test_all_that_trains_is_shared(kind, tmp_path):
         scores = [m.score_samples(X) for m in (first["estimator"], one)]
         np.testing.assert_allclose(*scores, atol=1e-3)
     assert all(np.array_equal(a, b) for a, b in zip(first["flat"], second["flat"]))
+
+
+@needs_fork
+@pytest.mark.parametrize("kind", ["classes", "search"])
+def test_targets_and_searches_are_shared(kind, tmp_path):
+    X = table(200)
+    y = (X[:, 0] > 0).astype(int)
+    make = {
+        "classes": lambda: small(supervision="classes"),
+        "search": lambda: StackedGridSearchCV(small(), {"learning_rate_init": [1e-3, 1e-2]}, cv=2),
+    }[kind]
+    call = (X, y) if kind == "classes" else (X,)
+    one = by_lanes(make(), *call)
+    first, second = in_processes(lambda: make().fit(*call), tmp_path)
+    assert first["error"] is None and second["error"] is None and len(second["flat"]) > 1
+    fitted = [getattr(m, "best_estimator_", m) for m in (one, first["estimator"])]
+    np.testing.assert_allclose(*map(weights, fitted), atol=1e-5)
 
 
 @needs_fork
