@@ -13,7 +13,14 @@ from torch.autograd.function import once_differentiable
 from .._pass import Pass
 from ..noise import Noise
 from ._base import WeightedPenalty
-from .pairs import mean_of_pairs, memberwise, prior_draws, some_codes, squared_distances
+from .pairs import (
+    mean_of_pairs,
+    mean_of_rows,
+    memberwise,
+    prior_draws,
+    some_codes,
+    squared_distances,
+)
 
 # Widths beside that of N(0, I): near and far codes have a slope, whatever they look like.
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -75,10 +82,8 @@ def mmd(x: Tensor, y: Tensor, kernel: str = "imq", weights: Tensor | None = None
     kernel_of, unit = KERNELS[kernel], 2.0 * x.shape[-1]
     within, prior, across = (_MeanKernel.apply(squares, kernel_of, unit) for squares in pairs)
     to_prior = across.mean(2)
-    if weights is not None:
-        to_prior = to_prior * (weights / weights.mean(1, keepdim=True))
     own = mean_of_pairs(within, weights, 1.0) + mean_of_pairs(prior, None, 1.0)
-    return own - 2.0 * to_prior.mean(1)
+    return own - 2.0 * mean_of_rows(to_prior, weights)
 
 
 class MMD(WeightedPenalty):

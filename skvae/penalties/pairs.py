@@ -40,6 +40,13 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return (squares - 2.0 * product).clamp_min(0.0)
 
 
+def mean_of_rows(of_rows: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over rows of ``(members, n)`` by weights ``(members, n)`` or evenly, ``(members,)``."""
+    if weights is None:
+        return of_rows.mean(1)
+    return (of_rows * (weights / weights.mean(1, keepdim=True))).mean(1)
+
+
 def mean_of_pairs(of_pairs: Tensor, weights: Tensor | None, of_itself: float) -> Tensor:
     """Mean over the pairs of two different rows of ``(members, n, n)``, ``(members,)``.
 

@@ -11,7 +11,14 @@ from .._pass import Pass
 from ..distributions import StandardNormal
 from ..noise import Noise
 from ._base import WeightedPenalty
-from .pairs import mean_of_pairs, memberwise, prior_draws, some_codes, squared_distances
+from .pairs import (
+    mean_of_pairs,
+    mean_of_rows,
+    memberwise,
+    prior_draws,
+    some_codes,
+    squared_distances,
+)
 
 # Nodes of the integral: exact to single precision up to the distance below.
 N_NODES = 64
@@ -66,10 +73,8 @@ def half_energy(
     distances = (squared_distances(x, x) + SOFTENING).sqrt()
     # Of a row to itself nothing is left but the softening and what rounding adds.
     distances = distances - torch.diag_embed(distances.diagonal(dim1=1, dim2=2))
-    if weights is not None:
-        to_prior = to_prior * (weights / weights.mean(1, keepdim=True))
     within = mean_of_pairs(distances, weights, 0.0)
-    return to_prior.mean(1) - 0.5 * within - 0.5 * within_prior
+    return mean_of_rows(to_prior, weights) - 0.5 * within - 0.5 * within_prior
 
 
 class RadonSobolev(WeightedPenalty):

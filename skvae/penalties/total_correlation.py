@@ -11,7 +11,7 @@ from .._pass import Pass
 from ..distributions import Distribution
 from ..noise import Noise
 from ._base import WeightedPenalty
-from .pairs import memberwise, some_codes
+from .pairs import mean_of_rows, memberwise, some_codes
 
 
 def log_shares(n: int, n_rows: int | None, weights: Tensor | None, like: Tensor) -> Tensor:
@@ -140,7 +140,4 @@ class TotalCorrelation(WeightedPenalty):
         shares = log_shares(z.shape[1], self.n_rows, step.weights, z)
         codes, weights = some_codes(step)
         joint, marginal, _ = log_aggregate(step.posterior, codes, shares)
-        of_rows = joint - marginal.sum(-1)
-        if weights is not None:
-            of_rows = of_rows * (weights / weights.mean(1, keepdim=True))
-        return of_rows.mean(1)
+        return mean_of_rows(joint - marginal.sum(-1), weights)
