@@ -29,6 +29,7 @@ from skvae.export.graph import Graph  # noqa: E402
 from skvae.export.searching import interpolated, place_of  # noqa: E402
 from skvae.likelihoods import Normal  # noqa: E402
 from skvae.networks import Recurrent  # noqa: E402
+from skvae.posteriors import Joint  # noqa: E402
 from skvae.table.columns import ConstantColumn  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
@@ -102,6 +103,7 @@ FITS = {
     "student": ("mixed", {"likelihood": "student_t", "prior": "mixture", "activation": "gelu"}),
     "normal mixture": ("array", {"likelihood": "normal_mixture", "activation": "tanh"}),
     "epanechnikov": ("array", {"posterior": "epanechnikov", "prior": "normal"}),
+    "joint": ("mixed", {"posterior": Joint(3), "n_members": 2}),
     "vamp": ("array", {"prior": "vamp", "activation": "elu"}),
     "poisson": ("counts", {"likelihood": "poisson"}),
     "zeros": ("counts", {"likelihood": "zero_inflated_negative_binomial"}),

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from ..exceptions import ExportError
-from ..posteriors import LOG_SCALE_BOUND, Deterministic, DiagonalNormal, Epanechnikov
+from ..posteriors import (
+    LOG_SCALE_BOUND,
+    Deterministic,
+    DiagonalNormal,
+    Epanechnikov,
+    Joint,
+)
 from .arrays import per_column
 from .graph import Value
 from .registry import Exporters
@@ -69,3 +76,26 @@ class Normals(Points):
     def log_prob(self, z):
         standard = (z - self.loc) * (-self.log_scale).exp()
         return (standard * standard * -0.5 - self.log_scale - HALF_LOG_2PI).sum(-1)
+
+
+@POSTERIORS.of(Joint)
+class NormalsAndCategory(Normals):
+    """Independent normals, and the one-hot of a category behind them."""
+
+    def __init__(self, posterior, parameters, n_latents):
+        n, n_categories = posterior.n_numbers, posterior.n_categories
+        loc, self.logits, raw = parameters.parts([n, n_categories, n])
+        super().__init__(posterior, parameters.graph.joined([loc, raw]), n)
+
+    @property
+    def mean(self):
+        return self.loc.graph.joined([self.loc, self.logits.apply("Softmax", axis=-1)])
+
+    def drawn(self, eps):
+        n, n_categories = self.posterior.n_numbers, self.posterior.n_categories
+        z, log_q = super().drawn(eps[..., :n])
+        gumbel = -np.log(-log_ndtr(eps[..., n:].astype(np.float64)))
+        place = (self.logits + gumbel).argmax().expanded(-1)
+        chosen = place.equals(np.arange(n_categories)).cast(np.float32)
+        log_share = (chosen * self.logits.apply("LogSoftmax", axis=-1)).sum(-1)
+        return z.graph.joined([z, chosen]), log_q + log_share
