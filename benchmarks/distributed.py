@@ -45,7 +45,6 @@ def estimator(batch_size: int):
 
 def member(rank: int, n: int, source: str, batch_size: int, folder: str) -> None:
     """One of the processes; the first leaves its figures in the folder."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     one_thread()
     warnings.simplefilter("ignore")
     import numpy as np
@@ -53,6 +52,9 @@ def member(rank: int, n: int, source: str, batch_size: int, folder: str) -> None
     import torch.distributed as dist
 
     from skvae.distributed.group import Group, joined_group
+    from skvae.distributed.launcher import within_machine
+
+    os.environ.update(within_machine())
 
     class Timed(Group):
         clocks: list = []

@@ -143,9 +143,7 @@ def _started(folder: Path, rank: int, n: int, arguments: list[str]) -> subproces
     environment = os.environ | {name: str(value) for name, value in here.items()}
     # The processes need skvae from wherever this one has it, and talk within the machine.
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    loopback = next((name for _, name in _interfaces() if name.startswith("lo")), None)
-    if loopback is not None:
-        environment.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    environment.update(within_machine())
     command = [sys.executable, "-m", "skvae.distributed", "--report", str(folder)]
     files = ["--estimator", "estimator.joblib", "--output", "fitted.joblib"]
     files[1::2] = [str(folder / name) for name in files[1::2]]
@@ -155,11 +153,14 @@ def _started(folder: Path, rank: int, n: int, arguments: list[str]) -> subproces
         )
 
 
-def _interfaces() -> list[tuple[int, str]]:
+def within_machine() -> dict[str, str]:
+    """What gloo must find in the environment to talk within the machine, unless told otherwise."""
     try:
-        return socket.if_nameindex()
-    except (AttributeError, OSError):
-        return []
+        names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    except (AttributeError, OSError):  # Systems that cannot tell.
+        names = []
+    key = "GLOO_SOCKET_IFNAME"
+    return {key: os.environ.get(key, name) for name in names[:1]}
 
 
 def _wait(processes: list[subprocess.Popen], grace: float) -> None:
