@@ -33,8 +33,8 @@ NOTES = f"""
 Training alone, without the start and without calibration: {N_ROWS:,} rows and {N_COLUMNS} columns,
 the default network, {N_EPOCHS} epochs, of which the fastest counts. The batch is that of all
 processes together. Both kinds are measured in turns, each round with new processes; CPU seconds
-are those of the busier process. Where other work takes the cores, rows per second tell more of that
-than of this: the ratio of CPU seconds is what quiet cores give at most.
+are those of the busier process. Where other work takes the cores, rows per second tell more of
+that than of this: the ratio of CPU seconds is what quiet cores give at most.
 """
 
 

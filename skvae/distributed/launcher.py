@@ -160,7 +160,7 @@ def within_machine() -> dict[str, str]:
     except (AttributeError, OSError):  # Systems that cannot tell.
         names = []
     key = "GLOO_SOCKET_IFNAME"
-    return {key: os.environ.get(key, name) for name in names[:1]}
+    return {key: os.environ.get(key, names[0])} if names else {}
 
 
 def _wait(processes: list[subprocess.Popen], grace: float) -> None:
