@@ -13,6 +13,7 @@ from threading import Thread
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from components import OBJECTIVES, PARTS, blocks_of, over, random_batch, tiny_vae
@@ -399,7 +400,7 @@ def test_a_mapped_array_is_mapped_by_each_process(tmp_path, monkeypatch):
 
 
 def test_processes_started_from_python(tmp_path):
-    X = table().astype(np.float32)
+    X = pd.DataFrame(table()).rename(columns="x{}".format).assign(kind=["a", "b", "c"] * 100)
     one = by_lanes(small(), X)
     estimator = small()
     assert distributed.fit(estimator, X, n_processes=2) is estimator
