@@ -274,8 +274,9 @@ def test_the_default_score_of_detectors(detector):
         {"score_function": "conditional"},
         {"score_function": "likelihood"},
         {"score_function": "elbo"},
+        {"score_function": "elbo", "prior": "normal", "calibrate": False},
     ],
-    ids=lambda params: params["score_function"],
+    ids=lambda params: " ".join(map(str, params.values())),
 )
 def test_other_scores_of_detectors(params):
     # Whole numbers: many rows are equal, or equally far from one another.
@@ -453,6 +454,20 @@ def test_errors(fitted, tmp_path):
     mixed, X = fitted("mixed")
     with pytest.raises(ValueError, match=r"\['size'\] are not there"):
         feeds(session(to_onnx(mixed)), X.drop(columns="size"))
+
+
+def test_names_of_columns_may_be_any_but_those_of_methods():
+    X = pd.DataFrame({"Add_3": np.arange(30.0), "constant_1": list("ab") * 15})
+    vae = VAETransformer(1, max_iter=1, random_state=0).fit(X)
+    assert error(run(to_onnx(vae), X)["transform"], vae.transform(X)) < TOLERANCE
+    vae = VAETransformer(1, max_iter=1, random_state=0).fit(
+        X.set_axis(["transform", "codes"], axis=1)
+    )
+    with pytest.raises(ExportError, match="'transform'"):
+        to_onnx(vae, "transform")
+    with pytest.raises(ExportError, match="'codes'"):
+        to_onnx(vae, ["score_samples", "inverse_transform"])
+    assert to_onnx(vae, "score_samples").graph.output[0].name == "score_samples"
 
 
 def test_the_estimator_stays_as_it_is(fitted):

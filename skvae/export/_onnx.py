@@ -90,7 +90,8 @@ def to_onnx(
             f"{target_opset!r}."
         )
     known = METHODS(estimator)
-    graph = Graph(target_opset)
+    # Columns may have any name but one like these.
+    graph = Graph(target_opset, "skvae/")
     export = Export(graph, estimator)
     for name in _names(methods, known, estimator):
         known[name](export, name)

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ..exceptions import ExportError
+
 ML = "ai.onnx.ml"
 # From here on all reductions take their axes as an input.
 AXES_AS_INPUT = 18
@@ -215,16 +217,26 @@ class Graph:
 
     def input(self, name: str, dtype: Any, n_columns: int) -> Value:
         """A table of any number of rows."""
+        self._check_new(name)
         shape: list[Any] = ["n_rows", n_columns]
         self.inputs.append(helper.make_tensor_value_info(name, element_type(dtype), shape))
         return Value(self, name, dtype)
 
     def output(self, name: str, value: Value, *widths: int) -> None:
         """Give a value out under this name; its first axis are the rows."""
+        self._check_new(name)
         self.pass_on(name, value)
         shape: list[Any] = ["n_rows", *widths]
         kind = element_type(value.dtype)
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def _check_new(self, name: str) -> None:
+        if name in {part.name for part in (*self.inputs, *self.outputs)}:
+            raise ExportError(
+                f"Two inputs or outputs of the graph would be called {name!r}. Inputs have the "
+                "names of columns, outputs those of methods, and inverse_transform reads "
+                "'codes': rename the column, or export the method alone."
+            )
 
     def pass_on(self, name: str, value: Value) -> None:
         """Let a value have this very name, too."""

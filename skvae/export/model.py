@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..distributions import StandardNormal
 from ..exceptions import ExportError
 from ..inference import LARGEST_CODE
 from ..noise import FixedDraws
@@ -133,13 +134,16 @@ class Model:
 
     def bound(self, rows: Rows, n_draws: int) -> Value:
         """Lower bound on it, by the means over the same draws."""
-        prior = self.vae.codes()
-        if hasattr(prior, "n_components"):
+        if self.vae.posterior.is_discrete:
             raise ExportError(
-                "score_function='elbo' with a prior of N(0, I) has a divergence in closed form, "
-                "which cannot be exported. Use score_function='likelihood'."
+                f"score_function='elbo' of the posterior {self.vae.posterior!r} cannot be "
+                "exported. Use score_function='likelihood'."
             )
-        return self.log_weights(rows, n_draws).reduce("Mean", 1)
+        x = self.shown(rows.inputs)
+        likelihood, odds = self._terms(rows, x, n_draws)
+        if isinstance(self.vae.codes(), StandardNormal):
+            return likelihood.reduce("Mean", 1) - self._posterior(x).nats.squeezed(1)
+        return (likelihood + odds).reduce("Mean", 1)
 
 
 @MODELS.of(SemiSupervisedVAE)
