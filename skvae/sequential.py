@@ -12,9 +12,10 @@ from torch import Tensor
 from ._component import Shapes
 from ._pass import Batch, Pass
 from .conditioning.shared_noise import SharedNoise
-from .distributions import Distribution, Normal
+from .distributions import Normal
 from .divergences import kl
 from .noise import FixedDraws, Noise
+from .sequence_distributions import CellsOfSequence, CodesOfSequence
 from .vae import VAE
 
 
@@ -63,7 +64,6 @@ class _Way:
         self.log_scale: list[Tensor] = []
         self.cells: list[Tensor] = []
         self.read: list[Tensor] = []
-        self.known: list[Tensor] = []
 
     def append(self, *parts: Tensor) -> None:
         """Keep a step, in the order of the lists."""
@@ -182,6 +182,8 @@ class SequentialVAE(VAE):
         n_rows = steps.cells.shape[2]
         drawn = noise.normal(n_draws, n_rows, self.n_latents)
         per_step = drawn.unflatten(-1, (self.n_steps, -1))
+        if steps.seen is None and not n_more:
+            return self._seen_walk(steps.cells, n_draws, per_step)
         if n_more:
             further = noise.normal(n_draws, n_rows, n_more * self.n_continuous)
             per_step = torch.cat([per_step, further.unflatten(-1, (n_more, -1))], -2)
@@ -194,6 +196,8 @@ class SequentialVAE(VAE):
 
     def mean_codes(self, steps: Steps) -> Walk:
         """Walk with the means of the codes and the best values of cells that are not seen."""
+        if steps.seen is None:
+            return self._seen_walk(steps.cells, 1, None)
         return self._walk(steps, lambda t, loc, log_scale: loc, 1, None)
 
     def given_codes(
@@ -230,31 +234,60 @@ class SequentialVAE(VAE):
             codes.new_zeros(shape), torch.zeros(shape, dtype=torch.bool, device=codes.device)
         )
 
+    def _seen_walk(self, cells: Tensor, n_draws: int, noise: Tensor | None) -> Walk:
+        """Walk through rows without gaps, codes drawn from their posteriors, or their means.
+
+        Only what the next step needs is found step by step, all else of all steps at once.
+        """
+        network, take = self.network, self.network.taker()
+        cells = cells.expand(-1, n_draws, -1, -1, -1)
+        shown = network.shown(cells, None)
+        state = network.start_state(n_draws, cells.shape[2])
+        kept = []
+        for t, x in enumerate(cells.unbind(-2)):
+            known = network.known(state)
+            loc, log_scale = self._normal(network.see(shown[..., t, :], known))
+            z = loc if noise is None else torch.addcmul(loc, log_scale.exp(), noise[..., t, :])
+            kept.append((known, loc, log_scale, z))
+            state = take(x, z, state)
+        known, loc, log_scale, z = (torch.cat(part, 2) for part in zip(*kept))
+        mean, log_spread = self._normal(network.expect(known))
+        unit = torch.exp(-log_spread)
+
+        def by_row(of_steps: Tensor) -> Tensor:
+            return torch.cat(of_steps.chunk(self.n_steps, 2), -1)
+
+        parts = (z - mean) * unit, (loc - mean) * unit, log_scale - log_spread
+        codes, loc, log_scale = (by_row(part) for part in parts)
+        read = network.emit(z, known).chunk(self.n_steps, 2)
+        return Walk(codes, Normal(loc, log_scale), network.row(torch.stack(read, -2)), cells)
+
     def _walk(
         self, steps: Steps, draw: Callable[[int, Tensor, Tensor], Tensor], n_draws: int,
-        noise: Noise | None, n_more: int = 0, judged: bool = True,
-        draws_end: bool = True,
+        noise: Noise | None, n_more: int = 0, judged: bool = True, draws_end: bool = True,
     ) -> Walk:  # fmt: skip
-        network, way = self.network, _Way()
-        take = network.taker()
-        # Cells that are all there can wait until every code is.
-        waits = steps.seen is None and not n_more
+        """Walk through any rows, filling what is not seen on the way."""
+        network, take, way = self.network, self.network.taker(), _Way()
         state = network.start_state(n_draws, steps.cells.shape[2])
         for t in range(self.n_steps + n_more):
             known, slot = network.known(state), min(t, self.n_steps - 1)
-            expected = self.posterior.as_trained(network.expect(known))
+            mean, log_spread = self._normal(network.expect(known))
             x = steps.cells[..., slot, :]
             there = None if steps.seen is None else steps.seen[..., slot, :]
             if t >= self.n_steps:
                 there = torch.zeros_like(x, dtype=torch.bool)
+            loc = log_scale = torch.zeros_like(mean)
             if judged:
-                loc, log_scale = self._told(x, there, known, expected)
-            else:
-                loc = log_scale = torch.zeros_like(expected.loc)
+                told = self._normal(network.see(network.shown(x, there), known))
+                # A step without a cell tells nothing but what was expected.
+                some = True if there is None else there.any(-1, keepdim=True)
+                some = torch.as_tensor(some, device=x.device)
+                loc = torch.where(some, (told[0] - mean) * torch.exp(-log_spread), loc)
+                log_scale = torch.where(some, told[1] - log_spread, log_scale)
             e = draw(t, loc, log_scale)
-            z = torch.addcmul(expected.loc, expected.scale, e)
-            read = None if waits else network.emit(z, known)
-            if read is not None and there is not None:
+            z = torch.addcmul(mean, log_spread.exp(), e)
+            read = network.emit(z, known)
+            if there is not None:
                 guessed = self._guessed(read, slot, noise)
                 if not draws_end:
                     best = self._guessed(read, slot, None)
@@ -262,22 +295,15 @@ class SequentialVAE(VAE):
                     guessed = best if goes_on is None else torch.where(goes_on, guessed, best)
                 x = torch.where(there, x, guessed)
             x = x.expand(*z.shape[:3], -1)
-            way.append(e, loc, log_scale, x, z if read is None else read, known)
+            way.append(e, loc, log_scale, x, read)
             state = take(x, z, state)
-        if waits:
-            z, known = torch.cat(way.read, 2), torch.cat(way.known, 2)
-            way.read = list(network.emit(z, known).chunk(self.n_steps, 2))
         return way.walk(network, self.n_steps)
 
-    def _told(self, x: Tensor, there: Tensor | None, known: Tensor, expected):
-        """Posterior of the code of a step, in units of its prior; that itself without a cell."""
-        told = self.posterior.as_trained(self.network.see(x, there, known))
-        loc = (told.loc - expected.loc) / expected.scale
-        log_scale = told.log_scale - expected.log_scale
-        if there is None:
-            return loc, log_scale
-        some = there.any(-1, keepdim=True)
-        return torch.where(some, loc, 0.0), torch.where(some, log_scale, 0.0)
+    def _normal(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the standard deviation of a normal of one step."""
+        bound = self.posterior.closed_form
+        loc, raw = parameters.chunk(2, -1)
+        return loc, bound * torch.tanh(raw / bound)
 
     @torch.no_grad()
     def _guessed(self, read: Tensor, slot: int, noise: Noise | None) -> Tensor:
@@ -292,107 +318,3 @@ def _seen_behind(steps: Steps, t: int) -> Tensor | None:
     if steps.seen is None or t + 1 >= steps.seen.shape[-2]:
         return None
     return steps.seen[..., t + 1 :, :].any(-1).any(-1, keepdim=True)
-
-
-class CodesOfSequence(Distribution):
-    """Codes of the steps of rows given the rows, each given those before it.
-
-    Means and standard deviations are those along the way of the means.
-
-    Parameters
-    ----------
-    vae : SequentialVAE
-    steps : Steps
-    """
-
-    def __init__(self, vae: SequentialVAE, steps: Steps):
-        self.vae, self.steps = vae, steps
-        self._along: Normal | None = None
-
-    @property
-    def along(self) -> Normal:
-        """Along the way of the means."""
-        if self._along is None:
-            self._along = self.vae.mean_codes(self.steps).posterior
-        return self._along
-
-    @property
-    def mean(self) -> Tensor:
-        return self.along.loc
-
-    @property
-    def stddev(self) -> Tensor:
-        return self.along.stddev
-
-    def rsample(self, noise: Noise | FixedDraws, n_draws: int = 1) -> Tensor:  # type: ignore[override]
-        return self.vae.drawn_codes(self.steps, noise, n_draws).codes
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        shared = self.vae.shared_noise(value)
-        walk = self.vae.given_codes(value, self.steps, shared, judged=True)
-        return walk.posterior.log_prob(value)
-
-
-class CellsOfSequence(Distribution):
-    """Cells of rows given their codes, each step given those before it.
-
-    The best values, and what else is of single cells, go on from the best values of earlier
-    steps; draws go on from draws.
-
-    Parameters
-    ----------
-    vae : SequentialVAE
-    codes : Tensor (members, draws, rows, steps * latents)
-    steps : Steps
-        Cells that are known.
-    """
-
-    def __init__(self, vae: SequentialVAE, codes: Tensor, steps: Steps):
-        self.vae, self.codes, self.steps = vae, codes, steps
-        self._along: Distribution | None = None
-        # What is asked later is found as if it were found now.
-        self._differentiates = torch.is_grad_enabled()
-
-    @property
-    def along(self) -> Distribution:
-        """Along the way of the best values."""
-        if self._along is None:
-            with torch.set_grad_enabled(self._differentiates):
-                walk = self.vae.given_codes(self.codes, self.steps)
-                self._along = self.vae.likelihood(walk.parameters)
-        return self._along
-
-    @property
-    def mean(self) -> Tensor:
-        return self.along.mean
-
-    @property
-    def stddev(self) -> Tensor:
-        return self.along.stddev
-
-    @property
-    def point(self) -> Tensor:
-        return self.along.point
-
-    @property
-    def parts(self) -> list[Distribution]:
-        """The distribution of single cells."""
-        return self.along.parts
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self._given_before(value, None).log_prob(value)
-
-    def log_prob_rows(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        return self._given_before(value, mask).log_prob_rows(value, mask)
-
-    def given(self, value: Tensor, mask: Tensor | None) -> CellsOfSequence:
-        return CellsOfSequence(self.vae, self.codes, self.vae.steps_of(value, mask))
-
-    def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
-        cells = self.vae.given_codes(self.codes, self.steps, noise).cells
-        return self.vae.network.columns(cells)
-
-    def _given_before(self, value: Tensor, mask: Tensor | None) -> Distribution:
-        steps = self.vae.steps_of(value, mask)
-        walk = self.vae.given_codes(self.codes, steps, self.vae.shared_noise(value))
-        return self.vae.likelihood(walk.parameters)

@@ -275,6 +275,23 @@ def test_scores_depend_on_the_row_alone_also_with_gaps(fitted):
         assert np.isfinite(method(X)).all()
 
 
+def test_rows_without_gaps_are_walked_through_as_others_are(fitted):
+    vae = fitted[0].vae_
+    values = torch.randn(1, 1, 9, 8, generator=torch.Generator().manual_seed(0))
+    steps = vae.steps_of(values, None), vae.steps_of(values, torch.ones_like(values) > 0)
+    with torch.no_grad():
+        for walks in (
+            [vae.drawn_codes(each, Noise([3]), 2) for each in steps],
+            [vae.mean_codes(each) for each in steps],
+        ):
+            for one, other in zip(*((w.codes, w.posterior.loc, w.parameters) for w in walks)):
+                assert_allclose(one, other, atol=1e-5)
+            assert torch.equal(walks[0].cells.broadcast_to(walks[1].cells.shape), walks[1].cells)
+        assert not torch.allclose(
+            walks[0].codes, vae.drawn_codes(steps[0], Noise([3]), 1).codes, atol=1e-3
+        )
+
+
 def test_more_draws_give_a_higher_bound(fitted):
     vae, X = fitted
     bounds = [vae.score_samples(X, n).mean() for n in (1, 8, 64)]

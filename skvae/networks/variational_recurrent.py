@@ -204,14 +204,13 @@ class VariationalRecurrent(CellNetwork):
         """Parameters of the prior of the next code."""
         return self.prior(known)
 
-    def see(self, x: Tensor, seen: Tensor | None, known: Tensor) -> Tensor:
-        """Parameters of the posterior of a code, given the step ``(..., rows, features)``.
+    def shown(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """What ``see`` takes of cells ``(..., features)``; those that are not ``seen`` are 0."""
+        return torch.cat([x, torch.ones_like(x) if seen is None else seen.to(x.dtype)], -1)
 
-        Cells that are not ``seen`` are 0.
-        """
-        seen = torch.ones_like(x) if seen is None else seen.to(x.dtype)
-        parts = [t.expand(*known.shape[:3], -1) for t in (x, seen)]
-        return self.encoder(torch.cat([*parts, known], -1))
+    def see(self, shown: Tensor, known: Tensor) -> Tensor:
+        """Parameters of the posterior of the code of a step."""
+        return self.encoder(torch.cat([shown.expand(*known.shape[:3], -1), known], -1))
 
     def emit(self, z: Tensor, known: Tensor) -> Tensor:
         """Numbers of the cells of a step."""
