@@ -15,7 +15,7 @@ PYTEST := -m pytest -q -n $(JOBS) --timeout 900
 FIRST := pip torch hatchling editables
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-matrix lint format types docs site-check bench clean distclean
+.PHONY: help env demo test test-slow test-matrix lint format types docs site-check audit bench clean distclean
 .SECONDARY:
 
 help:  ## list the targets
@@ -86,6 +86,11 @@ docs: $(ENV)  ## build the site into docs/_build/html; warnings are errors
 site-check: docs .venv-site/.stamp  ## open every page of the site in headless Chromium
 	.venv-site/bin/python docs/check_site.py docs/_build/html --pictures build/site
 
+audit:  ## look up the pins among known weaknesses (asks the network)
+	@test -d .venv-audit || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install -qq pip-audit
+	.venv-audit/bin/python -m pip_audit --disable-pip --no-deps -r $(PIN)
+
 bench:  ## list the benchmarks
 	@ls benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet"
 	@for f in $(wildcard benchmarks/[!_]*.py); do \
@@ -97,4 +102,4 @@ clean:  ## remove what was built, keep the environments
 	find skvae tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## remove the environments too
-	rm -rf .venv .venv-sk17 .venv-sk18 .venv-sk19 .venv-site
+	rm -rf .venv .venv-audit .venv-sk17 .venv-sk18 .venv-sk19 .venv-site

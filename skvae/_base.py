@@ -20,7 +20,7 @@ from ._assembly import assembled
 from ._component import Component, Shapes
 from ._device import resolve_device
 from ._fitting import FittingMixin
-from ._persistence import check_version, stamp_version
+from ._persistence import check_shapes, checked_state, stamp_version
 from ._process import PRECISIONS, arithmetic, n_threads_of
 from ._shorthand import expand_shorthands, outer_first
 from ._sklearn_compat import CallbackSupportMixin, nested_diagram
@@ -396,7 +396,8 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         return stamp_version(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(check_version(state, type(self).__name__))
+        super().__setstate__(checked_state(state, type(self)))
+        check_shapes(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

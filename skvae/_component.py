@@ -11,7 +11,10 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from ._state import check_arrays, check_attributes, check_keys
 from .noise import Noise
+
+STATE = frozenset(("params", "weights", "fixed", "buffers", "children", "attributes", "evaluated"))
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,10 @@ class Component(BaseEstimator, nn.Module):
         }
 
     def __setstate__(self, state):
+        check_keys(type(self), state, STATE)
+        check_attributes(type(self), state["attributes"])
+        for arrays in (state["weights"], state["buffers"]):
+            check_arrays(type(self), arrays)
         self.__init__(**state["params"])  # type: ignore[misc]
         for name, value in state["attributes"].items():
             setattr(self, name, value)

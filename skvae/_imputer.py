@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ._persistence import check_version, stamp_version
+from ._persistence import checked_state, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import by_parts, fits_samples
@@ -384,7 +384,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return stamp_version(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(check_version(state, type(self).__name__))
+        super().__setstate__(checked_state(state, type(self)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

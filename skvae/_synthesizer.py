@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._persistence import check_version, stamp_version
+from ._persistence import checked_state, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import fits_samples
@@ -284,7 +284,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         return stamp_version(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(check_version(state, type(self).__name__))
+        super().__setstate__(checked_state(state, type(self)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 
 def all_or_nothing(fit: Callable) -> Callable:
@@ -30,7 +31,7 @@ def all_or_nothing(fit: Callable) -> Callable:
         before = dict(vars(self))
         # It is trained in place where training goes on, and others may hold it.
         vae = before.get("vae_")
-        kept = copy.deepcopy(vae)
+        kept: Any = copy.deepcopy(vae)
         try:
             return fit(self, *args, **kwargs)
         except BaseException:

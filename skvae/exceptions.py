@@ -13,6 +13,10 @@ class VersionError(SkvaeError, ValueError):
     """A saved model was written by a newer major version of skvae."""
 
 
+class StateError(SkvaeError, ValueError):
+    """A saved model is damaged, or holds what no model does."""
+
+
 class WorkerLostError(SkvaeError, RuntimeError):
     """A process that took part in training is no longer there."""
 
