@@ -89,7 +89,7 @@ site-check: docs .venv-site/.stamp  ## open every page of the site in headless C
 audit:  ## look up the pins among known weaknesses (asks the network)
 	@test -d .venv-audit || $(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip install -qq pip-audit
-	.venv-audit/bin/python -m pip_audit --disable-pip --no-deps -r $(PIN)
+	.venv-audit/bin/python -m pip_audit --strict --disable-pip --no-deps -r $(PIN)
 
 bench:  ## list the benchmarks
 	@ls benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet"

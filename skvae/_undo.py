@@ -35,11 +35,15 @@ def all_or_nothing(fit: Callable) -> Callable:
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            _become(self, before)
             if vae is not None:
-                vars(vae).clear()
-                vars(vae).update(vars(kept))
+                _become(vae, vars(kept))
             raise
 
     return whole
+
+
+def _become(thing: Any, attributes: dict[str, Any]) -> None:
+    own = thing.__dict__
+    own.clear()
+    own.update(attributes)
