@@ -137,6 +137,9 @@ class FittingMixin(SourceMixin):
             self._check_goes_on()
         X = check_table(self, X, reset=first)
         X, sample_weight, kept = self._check_weights(X, sample_weight)
+        # Equal weights are none, to the last bit.
+        if sample_weight is not None and np.ptp(sample_weight) == 0.0:
+            sample_weight = None
         random_state = check_random_state(self.random_state)
         if first:
             parts = self._components()
@@ -351,11 +354,9 @@ class FittingMixin(SourceMixin):
                 "positive weight. Leave sample_weight out to weigh all rows equally."
             )
         kept = np.flatnonzero(weights)
-        if np.ptp(weights[kept]) == 0.0:
-            weights = None
-        if len(kept) == _num_samples(X):
+        if len(kept) == len(weights):
             return X, weights, kept
-        return _safe_indexing(X, kept), None if weights is None else weights[kept], kept
+        return _safe_indexing(X, kept), weights[kept], kept
 
     def _split(self, order: np.ndarray, n_epochs: int | None, n_members: int, device):
         n_held_out = round(self.validation_fraction * len(order))

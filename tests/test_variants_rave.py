@@ -341,6 +341,19 @@ def test_rounds_hand_over_the_bias_and_weigh_frames_by_it(monkeypatch):
         rave.run(simulate, n_rounds=0)
 
 
+def test_frames_of_weight_zero_are_left_out():
+    X, weights = drawn(120), np.tile([0.0, 1.0, 2.0], 40)
+    rave = MolecularRAVE(
+        VAETransformer(1, max_iter=2, random_state=0), n_candidates=5, random_state=0
+    )
+    first = clone(rave).fit(X, sample_weight=weights)
+    second = clone(rave).fit(X[weights > 0], sample_weight=weights[weights > 0])
+    assert_array_equal(first.free_energy_, second.free_energy_)
+    assert_array_equal(first.coef_, second.coef_)
+    with pytest.raises(ValueError, match="two frames with a positive weight, got 1"):
+        rave.fit(X, sample_weight=np.eye(120)[0])
+
+
 def test_one_code_is_compared():
     with pytest.raises(ValueError, match="gives 2. Use n_components=1"):
         MolecularRAVE(VAETransformer(2, max_iter=1)).fit(drawn(60))

@@ -144,6 +144,12 @@ class MolecularRAVE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         weights = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
+        X, weights = X[weights > 0], weights[weights > 0]
+        if len(X) < 2:
+            raise ValueError(
+                f"{type(self).__name__} expects at least two frames with a positive weight, got "
+                f"{len(X)}. Check the energies that sample_weight comes from."
+            )
         random_state = check_random_state(self.random_state)
         seed = random_state.randint(np.iinfo(np.int32).max)
         center, to_white = _whitening(X, weights, self.whiten)
