@@ -229,7 +229,8 @@ def report() -> None:
         text += """
     "As it comes" is `VAETransformer(50, objective="elbo", likelihood="bernoulli",
     view="binarized", hidden_layer_sizes=(200, 200))` with its own batches, start, linear path,
-    prior and calibration, scored by `score_samples`; more draws are 1,000 there.
+    prior and calibration, and a second part of training a fifth as long, scored by
+    `score_samples`; more draws are 1,000 there.
     """
     missing = [
         f"{method} of {library}"
