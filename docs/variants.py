@@ -261,6 +261,24 @@ VARIANTS = [
         CODES,
     ),
     Variant(
+        "ladder VAE",
+        r"p(z) = \prod_l p(z_l|z_{<l}),\ q(z_l|x, z_{<l}) \propto p(z_l|z_{<l})\,N(f_l(x))",
+        "posterior=Ladder(n_groups=2)",
+        ("posterior__n_groups", [1, 2]),
+        "Sonderby et al. 2016",
+        "test_variants_ladder",
+    ),
+    Variant(
+        "NVAE",
+        r"q(z_l|x, z_{<l}) = N(\mu + \Delta\mu, (\sigma\,\Delta\sigma)^2)",
+        "n_components=3, posterior=ResidualLadder(n_groups=2), "
+        "network=ResidualConvolutional(image_shape=(2, 3), channels=(4, 4)), "
+        "objective=ELBO(warm_up=1, balance=True), penalty=SpectralNorm()",
+        ("penalty__weight", [0.01, 0.1]),
+        "Vahdat and Kautz 2020",
+        "test_variants_ladder",
+    ),
+    Variant(
         "JointVAE",
         r"q(z, c|x) = N \times \mathrm{Concrete}",
         "posterior=Joint(n_categories=2)",
@@ -412,6 +430,30 @@ VARIANTS = [
         ("network__n_units", [4, 8]),
         "Chung et al. 2015",
         "test_variants_sequences",
+    ),
+    Variant(
+        "token sequences",
+        r"p(x|z) = \prod_t p(x_t | z, x_1, \ldots, x_{t-1})",
+        "network=Tokens(8), likelihood=TokenSequence(8)",
+        ("likelihood__word_dropout", [0.0, 0.3]),
+        "Bowman et al. 2016; Gomez-Bombarelli et al. 2018",
+        "test_tokens",
+    ),
+    Variant(
+        "supramolecular VAE",
+        r"\text{tokens} \times \text{other parts} \times p(y|z)",
+        'column_kinds={"x0": "token", "x1": "token"}, supervision="properties"',
+        ("supervision__property_weight", [1.0, 10.0]),
+        "Yao et al. 2021",
+        "test_tokens",
+    ),
+    Variant(
+        "very sparse flags",
+        r"p_j(x_j|z)\ \text{Bernoulli},\ \text{a prior with room for empty rows}",
+        'likelihood="bernoulli", prior=VampPrior(n_mixture_components=5), view=None',
+        ("prior__n_mixture_components", [3, 5]),
+        "after a specification of our own",
+        "test_variants_sparse",
     ),
 ]
 

@@ -54,14 +54,14 @@ class VAETransformer(
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \
-            "zero_inflated_poisson", "zero_inflated_negative_binomial"} or Likelihood or \
-            Columnwise, default="auto"
+            "zero_inflated_poisson", "zero_inflated_negative_binomial", "token_sequence"} or \
+            Likelihood or Columnwise, default="auto"
         Family of p(x|z) of the numeric columns.  ``"auto"`` tells their kinds by dtype and
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional", "recurrent", "variational_recurrent"} or Network, \
-            default="mlp"
+    network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens"} or \
+            Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
     view : {"denoising", "time_lagged", "binarized"} or View or None, default="denoising"
         What the encoder is shown of a row in training; with ``"binarized"``, zeros and ones drawn
@@ -138,7 +138,7 @@ class VAETransformer(
     column_kinds : dict or None, default=None
         Kinds by column name (``"x0"``, ``"x1"``, ... for arrays) in the place of those that
         dtypes and values suggest: "continuous", "positive", "count", "binary", "categorical",
-        "ordinal" or "datetime", as in ``{"age": "count"}``.
+        "ordinal", "token" or "datetime", as in ``{"age": "count"}``.
     n_jobs : int or None, default=None
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
