@@ -27,7 +27,11 @@ from skvae.export.columns import COLUMNS  # noqa: E402
 from skvae.export.counts import log_gamma  # noqa: E402
 from skvae.export.graph import Graph  # noqa: E402
 from skvae.export.searching import interpolated, place_of  # noqa: E402
-from skvae.likelihoods import Normal  # noqa: E402
+from skvae.likelihoods import (  # noqa: E402
+    NegativeBinomial,
+    Normal,
+    ZeroInflatedPoisson,
+)
 from skvae.networks import Recurrent  # noqa: E402
 from skvae.posteriors import Joint  # noqa: E402
 from skvae.table.columns import ConstantColumn  # noqa: E402
@@ -85,7 +89,17 @@ def _many_labels():
     return pd.DataFrame({"x": rng.normal(size=600), "name": pd.Categorical(labels)})
 
 
+def _sized():
+    """Rows of different sizes, with gaps."""
+    rng = np.random.default_rng(4)
+    shares = rng.dirichlet(np.ones(8), 2)[rng.integers(0, 2, N_ROWS)]
+    X = rng.poisson(shares * np.exp(3.5 + 0.7 * rng.normal(size=(N_ROWS, 1)))).astype(float)
+    X[rng.random(X.shape) < 0.05] = np.nan
+    return X
+
+
 TABLES = {
+    "sizes": _sized(),
     "array": _array(),
     "float32": np.nan_to_num(_array()).astype(np.float32),
     "mixed": _mixed(),
@@ -107,6 +121,8 @@ FITS = {
     "vamp": ("array", {"prior": "vamp", "activation": "elu"}),
     "poisson": ("counts", {"likelihood": "poisson"}),
     "zeros": ("counts", {"likelihood": "zero_inflated_negative_binomial"}),
+    "sizes": ("sizes", {"likelihood": NegativeBinomial(row_sizes=True)}),
+    "sizes of few": ("sizes", {"likelihood": ZeroInflatedPoisson(row_sizes=True)}),
     "condition": ("mixed", {"condition": ["colour of it", "size"]}),
 }
 
@@ -173,9 +189,7 @@ def assert_tables_agree(outputs, name, wanted):
 
 def test_tables_hold_columns_of_every_kind(fitted):
     found = {type(c).__name__ for name in FITS for c in fitted(name)[0].codec_.columns_}
-    assert found == {kind.__name__ for kind in (*COLUMNS.known, ConstantColumn)} - {
-        "SizedCountColumn"
-    }
+    assert found == {kind.__name__ for kind in (*COLUMNS.known, ConstantColumn)}
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -434,6 +448,8 @@ def test_what_cannot_be_exported_says_what_can(params, said):
 
 def test_errors(fitted, tmp_path):
     vae, _ = fitted("array")
+    with pytest.raises(ExportError, match="gaps by the size of their row"):
+        to_onnx(fitted("sizes")[0], "impute")
     with pytest.raises(ExportError, match="expects methods of VAETransformer.*'transform'"):
         to_onnx(vae, ["transform", "sample"])
     with pytest.raises(ValueError, match="from 13 to 22, got 12"):
