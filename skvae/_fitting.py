@@ -159,9 +159,7 @@ class FittingMixin(SourceMixin):
             supervision.learn(targets[kept])
             rows = supervision.attach(rows, targets[kept])
         view = parts.get("view") if first else self.vae_.view
-        rows, kept = self._lagged(rows, kept, view)
-        if view is not None:
-            rows = view.attach(rows, self.codec_, random_state)
+        rows, kept = self._viewed(rows, kept, view, random_state)
         order = random_state.permutation(len(rows.values))
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
@@ -195,19 +193,21 @@ class FittingMixin(SourceMixin):
         one = isinstance(condition, (str, Integral))
         return ConditionedCodec([condition] if one else list(condition), **settings)
 
-    @staticmethod
-    def _lagged(rows: Rows, kept: np.ndarray, view) -> tuple[Rows, np.ndarray]:
-        """Rows beside those that they explain, where a view tells them apart."""
-        pairs = None if view is None else view.pairs(kept[-1] + 1)
-        if pairs is None:
+    def _viewed(self, rows: Rows, kept: np.ndarray, view, random_state):
+        """The table with what a view needs, rows beside those that they explain, and places."""
+        if view is None:
             return rows, kept
+        pairs = view.pairs(kept[-1] + 1)
+        if pairs is None:
+            return view.attach(rows, self.codec_, random_state), kept
         if isinstance(rows, SparseRows):
             raise ValueError(f"view={view!r} needs a dense table; use X.toarray().")
         place = np.full(kept[-1] + 1, -1)
         place[kept] = np.arange(len(kept))
         seen, explained = (place[part] for part in pairs)
         both = (seen >= 0) & (explained >= 0)
-        return view.lagged(rows, seen[both], explained[both]), kept[seen[both]]
+        rows = view.lagged(rows, seen[both], explained[both])
+        return view.attach(rows, self.codec_, random_state), kept[seen[both]]
 
     def _rows(self, codec: TableCodec | None, X, sample_weight, cache: dict | None) -> Rows:
         """The resident table, by the codec at hand or a new one."""
@@ -333,10 +333,11 @@ class FittingMixin(SourceMixin):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         rows = self._resident(X, sample_weight)
-        rows, _ = self._lagged(rows, np.arange(len(rows.values)), self.vae_.view)
+        generator = check_random_state(self.random_state)
+        every = np.arange(len(rows.values))
+        rows, _ = self._viewed(rows, every, self.vae_.view, generator)
         index = torch.arange(len(rows.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
-        generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)
         with self._arithmetic():
             calibrate(vae, rows, index.expand(vae.n_members, -1), None, seeds)

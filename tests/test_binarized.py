@@ -9,9 +9,10 @@ import pytest
 import torch
 from components import SEEDS, of_member
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from skvae import VAETransformer
+from skvae import VAETransformer, _fitting
 from skvae.noise import Noise
 from skvae.table import TableCodec
 from skvae.training import Rows
@@ -108,6 +109,50 @@ def test_only_training_draws(monkeypatch):
     assert not asked
     assert_array_equal(vae.fit(X).score_samples(rows), again.score_samples(rows))
     assert asked
+
+
+def test_what_stands_beside_the_cells_stays(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.random((60, 3)), columns=list("abc"))
+    X["group"] = rng.choice(["x", "y"], 60)
+    redrawn, beside = Binarized.redrawn, []
+
+    def watched(self, batch, noise):
+        again = redrawn(self, batch, noise)
+        assert (again.inputs[..., :3] != batch.inputs[..., :3]).any()
+        beside.append((batch.inputs[..., 3:], again.inputs[..., 3:]))
+        return again
+
+    monkeypatch.setattr(Binarized, "redrawn", watched)
+    kinds = dict.fromkeys("abc", "binary")
+    settings = {"view": "binarized", "column_kinds": kinds, "max_iter": 1, "random_state": 0}
+    VAETransformer(1, condition="group", **settings).fit(X)
+    classes = np.tile([0, 1, -1], 20)
+    VAETransformer(1, supervision="classes", **settings).fit(X.drop(columns="group"), classes)
+    assert {before.shape[-1] for before, _ in beside} == {2}
+    for before, after in beside:
+        assert_array_equal(before, after)
+
+
+def test_calibration_is_to_rows_drawn_once():
+    grey = np.random.default_rng(0).random((200, 6))
+    vae = VAETransformer(
+        2, objective="elbo", likelihood="bernoulli", view="binarized", max_iter=3, random_state=0
+    )
+    vae.partial_fit(grey).partial_fit(grey)
+    parts = []
+    calibrate = _fitting.calibrate
+
+    def noted(vae, rows, *args):
+        parts.append(rows.values)
+        return calibrate(vae, rows, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_fitting, "calibrate", noted)
+        vae.recalibrate(grey)
+        clone(vae).fit(grey)
+    assert all(set(np.unique(values)) == {0.0, 1.0} for values in parts)
+    assert len(parts) == 2
 
 
 def held_out_scores(grey, test, **params):
