@@ -23,7 +23,7 @@ class LadderVAE(VAE):
     def build(self, shapes: Shapes, noise: Noise) -> LadderVAE:
         """Create the weights, with the latents shared out among the groups."""
         penalty = self.penalty
-        if penalty is not None and (penalty.places or penalty.needs_density):
+        if penalty is not None and (penalty.needs_whole_table or penalty.needs_density):
             raise ValueError(
                 f"penalty={penalty!r} is of codes that are normal given their row alone, and the "
                 f"groups of posterior={self.posterior!r} depend on one another. Use "

@@ -139,8 +139,8 @@ class ELBO(Objective):
 
     @property
     def n_unjudged(self) -> float:  # type: ignore[override]
-        """The warm-up, where the noise is not learned."""
-        return self.warm_up if self.hold_noise else 0
+        """The warm-up, where the noise is not learned or groups do not pay what they will."""
+        return self.warm_up if self.hold_noise or self.balance else 0
 
     def stack_key(self, max_iter: int) -> tuple:
         """Weights of the KL term as a whole may differ from member to member."""
