@@ -51,9 +51,10 @@ Beside the columns: how many of them hold no numbers, and the share of missing c
 `inverse_transform` in its columns of floats; in the others, cells that differ are categories that
 are as likely, or whole numbers on the other side of a half.
 
-The default score takes logarithms of distances to the nearest rows. Where rows of a table are
-nearly equal these are small, and the last digit of float32 shows; the share of rows that differ by
-more than 1e-5 is given in brackets.
+The default score takes logarithms of distances to the nearest rows, and compares the nats of each
+cell with those of its column. Where rows are nearly equal, or cells all but certain given the
+others, these are differences in the last digits of float32, in skvae as in the graph; the share
+of rows that differ by more than 1e-5 is given in brackets.
 """
 SIZE = """
 Bytes of one fitted model in files. ONNX of the transformer has `transform`, `score_samples` and

@@ -117,6 +117,7 @@ FITS = {
     "student": ("mixed", {"likelihood": "student_t", "prior": "mixture", "activation": "gelu"}),
     "normal mixture": ("array", {"likelihood": "normal_mixture", "activation": "tanh"}),
     "epanechnikov": ("array", {"posterior": "epanechnikov", "prior": "normal"}),
+    "flow": ("float32", {"prior": "flow", "max_iter": 10}),
     "joint": ("mixed", {"posterior": Joint(3), "n_members": 2}),
     "vamp": ("array", {"prior": "vamp", "activation": "elu"}),
     "poisson": ("counts", {"likelihood": "poisson"}),

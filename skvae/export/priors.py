@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..distributions import NormalMixture, StandardNormal
+import numpy as np
+
+from ..distributions import AutoregressiveCodes, NormalMixture, StandardNormal
+from ..distributions.autoregressive import SMALLEST_LOG_SCALE
 from ..distributions.joint import JointPrior
-from .arrays import array_of, per_column, weight
+from .arrays import array_of, per_column, softplus, weight
 from .graph import Value
+from .posteriors import HALF_LOG_2PI
 from .registry import Exporters
 
 PRIORS = Exporters("prior")
@@ -36,3 +40,27 @@ def log_prob_with_category(prior: Any, z: Value) -> Value:
     numbers, chosen = z.parts([n, n_categories])
     of_category = (chosen * log_share[:, None, None]).sum(-1)
     return PRIORS(prior.continuous)(prior.continuous, numbers) + of_category
+
+
+@PRIORS.of(AutoregressiveCodes)
+def log_prob_of_flow(prior: Any, z: Value) -> Value:
+    """Log p(z) of a masked autoregressive flow beside a mixture of normals."""
+    net, graph = prior.network, z.graph
+    n = net.centre.shape[1]
+    n_normals = net.weight_out.shape[-1] // (3 * n)
+    x = (z - per_column(graph, net.centre)) / per_column(graph, net.spread)
+    h = (x @ weight(graph, net.weight_in[:, :n]) + per_column(graph, net.bias_in)).apply("Tanh")
+    out = h @ weight(graph, net.weight_out) + per_column(graph, net.bias_out)
+    parts = out.shaped(0, 0, 0, n, 3, n_normals).parts([1, 1, 1], -2)
+    logits, loc, raw = (part.squeezed(-2) for part in parts)
+    log_scale = softplus(raw - SMALLEST_LOG_SCALE) + SMALLEST_LOG_SCALE
+    standard = (x.expanded(-1) - loc) * (-log_scale).exp()
+    log_share = logits.apply("LogSoftmax", axis=-1)
+    terms = log_share - standard * standard * 0.5 - log_scale - HALF_LOG_2PI
+    unit = np.log(array_of(net.spread)).sum(-1)[:, None, None]
+    ours = terms.log_sum_exp(-1).sum(-1) - unit
+    theirs = PRIORS(prior.base)(prior.base, z)
+    share = array_of(prior.share)[:, None, None]
+    with np.errstate(divide="ignore"):
+        both = ours + np.log(share), theirs + np.log1p(-share)
+    return graph.joined([part.expanded(0) for part in both], 0).log_sum_exp(0)
