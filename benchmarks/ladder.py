@@ -26,7 +26,7 @@ import pandas as pd  # isort: skip
 KEPT = RESULTS / "ladder.csv"
 N_TEST, N_DRAWS, SEED = 300, 32, 0
 # Rows that tell what an epoch costs.
-N_TIMED = 640
+N_TIMED = 320
 SHARE_OF_WARM_UP = 0.3
 
 

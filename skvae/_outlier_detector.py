@@ -64,8 +64,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
         Bound that training maximises.  ``"auto"`` is ``ELBO(beta=0.2)``: informative codes,
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
         tables of counts and flags alone, whose codes are informative as they are.
-    posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint"} or \
-            Posterior, default="normal"
+    posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint", \
+            "ladder", "residual_ladder"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
             default="aggregate"

@@ -202,6 +202,24 @@ def test_what_a_draw_remembers_is_what_its_codes_say(posterior, network):
     assert (moved - anew).abs().min() > 1e-3
 
 
+@pytest.mark.parametrize("posterior", over(LADDERS))
+def test_linear_start_is_that_of_the_plain_model(posterior):
+    vae = tiny_vae((0,), 5, posterior=posterior)
+    generator = torch.Generator().manual_seed(0)
+    matrix, offset = (0.3 * torch.randn(1, *n, 5, generator=generator) for n in ((3,), ()))
+    log_scale = torch.tensor([[-2.0, -1.0, -0.5, -1.5, -0.1]])
+    weights, biases = vae.posterior.start(matrix, offset, log_scale)
+    x = torch.randn(1, 1, 20, 3, generator=generator)
+    evidence = vae.posterior.evidence(x @ weights.unsqueeze(1) + biases)
+    found = vae.posterior.merged(evidence[1], torch.zeros(1, 1, 20, 4 * 3))
+    wanted = (x @ matrix.unsqueeze(1) + offset)[..., 2:]
+    # What the residual posterior bounds softly is bent a little.
+    bent = {} if type(posterior) is Ladder else {"atol": 0.3}
+    assert_allclose(found.loc, wanted, **{"rtol": 1e-4, "atol": 1e-5} | bent)
+    assert_allclose(found.scale[0, 0, 0], log_scale[0, 2:].exp(), **{"rtol": 1e-4} | bent)
+    assert (found.loc - found.loc.mean(2, keepdim=True)).abs().max() > 0.3
+
+
 # -------------------------------------------------------------------------------- NVAE's parts
 
 
