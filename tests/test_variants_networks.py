@@ -1,6 +1,7 @@
 """Networks that know how a row is laid out: exact identities, then trained toys with controls."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,6 +242,28 @@ def test_what_follows_the_end_of_a_sequence_changes_nothing(cell):
     assert (other != short).any(-1).all()
     z = numbers(2, 1, 9, 2)
     assert_allclose(longer.decode(z)[..., :10].detach(), shorter.decode(z).detach(), atol=1e-6)
+
+
+def test_whole_sequences_start_at_a_line_and_those_that_end_do_not():
+    network = connected(Recurrent((6,), n_units=4, hidden_layer_sizes=(5,)), image_shapes(6, 1))
+    assert network.has_linear_path
+    encoder, offset, decoder = numbers(2, 7, 4), numbers(2, 4, seed=1), numbers(2, 3, 6, seed=2)
+    network.start(encoder, offset, decoder)
+    network.start_offset(numbers(2, 6, seed=3))
+    x, z = numbers(2, 1, 8, 7, seed=4), numbers(2, 1, 8, 3, seed=5)
+    expected = x @ encoder[:, None] + offset[:, None, None]
+    assert_allclose(network.encode(x).detach(), expected, atol=1e-5)
+    expected = z @ decoder[:, None] + numbers(2, 1, 1, 6, seed=3).view(2, 1, 1, 6)
+    assert_allclose(network.decode(z).detach(), expected, atol=1e-5)
+    ends = replace(image_shapes(6), n_inputs=7, indicated=(5,))
+    assert not connected(Recurrent((6,)), ends).has_linear_path
+    assert not connected(Recurrent((6,), linear_skip=False), image_shapes(6)).has_linear_path
+    assert connected(Recurrent((6,), linear_skip=True), ends).has_linear_path
+
+
+def test_widths_of_layers_of_sequences_are_checked():
+    with pytest.raises(ValueError, match="'hidden_layer_sizes' parameter of Recurrent"):
+        connected(Recurrent((6,), hidden_layer_sizes=(4, 0)), image_shapes(6))
 
 
 def test_noise_on_what_the_encoder_sees_leaves_the_end_where_it_is():

@@ -26,22 +26,31 @@ class SequenceEncoder(Component):
     recurrence : Recurrence
     layers : Perceptron
         From its output and conditions.
+    linear : Perceptron or None
+        From the row as it is, beside the others.
     """
 
-    def __init__(self, recurrence, layers):
+    def __init__(self, recurrence, layers, linear):
         super().__init__()
         self.recurrence = recurrence
         self.layers = layers
+        self.linear = linear
 
-    def forward(self, steps: Tensor, last: Tensor | None, conditions: Tensor) -> Tensor:
-        """Map ``(members, draws, rows, steps, numbers)``; ``last`` is None for the last step."""
+    def forward(
+        self, steps: Tensor, last: Tensor | None, inputs: Tensor, conditions: Tensor
+    ) -> Tensor:
+        """Map ``(members, draws, rows, steps, numbers)``, the same rows flat beside.
+
+        ``last`` is None for the last step.
+        """
         states = self.recurrence(steps.flatten(1, 2)).view(*steps.shape[:4], -1)
         if last is None:
             state = states[..., -1, :]
         else:
             place = last[..., None, None].expand(*last.shape, 1, states.shape[-1])
             state = states.gather(-2, place).squeeze(-2)
-        return self.layers(torch.cat([state, conditions], -1))
+        out = self.layers(torch.cat([state, conditions], -1))
+        return out if self.linear is None else out + self.linear(inputs)
 
 
 class SequenceDecoder(CellDecoder):
@@ -57,15 +66,18 @@ class SequenceDecoder(CellDecoder):
     unfolding : Unfolding
         Which number is which column's.
     n_steps : int
+    linear : Perceptron or None
+        From the code to the cells, beside the others.
     """
 
-    def __init__(self, layers, recurrence, reading, unfolding, n_steps):
+    def __init__(self, layers, recurrence, reading, unfolding, n_steps, linear):
         super().__init__()
         self.layers = layers
         self.recurrence = recurrence
         self.reading = reading
         self.unfolding = unfolding
         self.n_steps = n_steps
+        self.linear = linear
 
     def forward(self, z: Tensor) -> Tensor:
         """Map codes ``(members, draws, rows, n_codes)`` to the parameters of cells."""
@@ -73,7 +85,8 @@ class SequenceDecoder(CellDecoder):
         states = self.recurrence(shown, self.layers(z).flatten(1, 2))
         cells = self.reading(states).flatten(2)
         cells = cells.unflatten(-1, (self.unfolding.n_cells, self.unfolding.n_read))
-        return self.unfolding.fold(cells).view(*z.shape[:3], -1) + self.bias_cells
+        out = self.unfolding.fold(cells).view(*z.shape[:3], -1) + self.bias_cells
+        return out if self.linear is None else out + self.linear(z)
 
 
 class Recurrent(CellNetwork):
@@ -99,6 +112,9 @@ class Recurrent(CellNetwork):
         the first memory have them in reverse.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
         Non-linearity of these.
+    linear_skip : bool or "auto", default="auto"
+        Whether a linear map runs beside encoder and decoder, at which training starts.
+        ``"auto"``: where all sequences of ``fit`` were whole.
 
     Raises
     ------
@@ -129,6 +145,7 @@ class Recurrent(CellNetwork):
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "linear_skip": ["boolean", StrOptions({"auto"})],
     }
 
     def __init__(
@@ -138,6 +155,7 @@ class Recurrent(CellNetwork):
         n_units=64,
         hidden_layer_sizes=(),
         activation="silu",
+        linear_skip="auto",
     ):
         super().__init__()
         self.sequence_shape = sequence_shape
@@ -145,6 +163,7 @@ class Recurrent(CellNetwork):
         self.n_units = n_units
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.linear_skip = linear_skip
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
@@ -166,25 +185,49 @@ class Recurrent(CellNetwork):
             return Perceptron(n_in, n_out, hidden, self.activation, False).build(shapes, noise)
 
         n_state = self.n_units + shapes.n_conditions
-        self.encoder = SequenceEncoder(forth, layers(n_state, n_encoded, hidden))
+        # A line through steps that are there in some sequences only is of none.
+        skip = not shapes.indicated if self.linear_skip == "auto" else self.linear_skip
+
+        def linear(n_in, n_out):
+            return layers(n_in, n_out, ()) if skip else None
+
+        self.encoder = SequenceEncoder(
+            forth, layers(n_state, n_encoded, hidden), linear(shapes.n_inputs, n_encoded)
+        )
         start, reading = (
             layers(n_codes, back.n_states, hidden[::-1]),
             layers(self.n_units, read, ()),
         )
-        self.decoder = SequenceDecoder(start, back, reading, unfolding, self.n_steps)
+        self.decoder = SequenceDecoder(
+            start, back, reading, unfolding, self.n_steps, linear(n_codes, n_decoded)
+        )
         self.decoder.build(shapes, noise)
+
+    @property
+    def has_linear_path(self) -> bool:  # type: ignore[override]
+        """Whether both halves can be set to linear maps."""
+        return self.encoder.linear is not None
+
+    @torch.no_grad()
+    def start(self, encoder: Tensor, encoder_offset: Tensor, decoder: Tensor) -> None:
+        """Become a linear encoder and decoder."""
+        self.encoder.layers.start_constant(encoder_offset)
+        self.encoder.linear.start(encoder)
+        self.decoder.reading.start_constant(torch.zeros(()))
+        self.decoder.linear.start(decoder)
 
     def locating(self, n_components: int) -> list[tuple[nn.Parameter, slice]]:
         """Those of the encoder, but for what the scales of its last layer are made of."""
         whole = [(p, slice(None)) for p in self.encoder.recurrence.parameters()]
-        return whole + self.encoder.layers.locating(n_components)
+        ends = [part for part in (self.encoder.layers, self.encoder.linear) if part is not None]
+        return whole + [pair for part in ends for pair in part.locating(n_components)]
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""
         cells = self.decoder.unfolding.unfold(inputs)
         steps = cells.unflatten(-2, (self.n_steps, self.step_width))
         last = self._last_observed(steps[..., -1]) if self.decoder.unfolding.has_gaps else None
-        return self.encoder(steps.flatten(-2), last, self.conditions_of(inputs))
+        return self.encoder(steps.flatten(-2), last, inputs, self.conditions_of(inputs))
 
     def _last_observed(self, seen: Tensor) -> Tensor:
         """Place of the last step with an observed cell, the first where there is none."""
