@@ -74,12 +74,15 @@ class ComponentSearch:
         """Fit, give the estimator the chosen model, and give the places of the rows held out."""
         self._check_posterior()
         n_rows = _num_samples(self.X)
-        start = self._largest(min(START, _num_features(self.X), n_rows // ROWS_PER_LATENT))
+        # Every group of latents has one at least.
+        least = self.estimator._resolve("posterior").n_groups
+        start = min(START, _num_features(self.X), n_rows // ROWS_PER_LATENT)
+        start = max(self._largest(start), min((n for n in NUMBERS if n >= least), default=0))
         first = self._fit(start).estimator
         self._check_held_out(first, n_rows)
         n_inputs = first.codec_.n_inputs_
         limit = min(n_inputs, n_rows // ROWS_PER_LATENT)
-        numbers = [n for n in NUMBERS if n <= max(limit, start)]
+        numbers = [n for n in NUMBERS if least <= n <= max(limit, start)]
         self._climb(numbers, numbers.index(start))
         self._descend(numbers)
         return self._hand_over()

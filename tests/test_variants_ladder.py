@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from components import SEEDS, of_member, over, random_batch, tiny_vae
+from components import SEEDS, of_member, over, random_batch, table, tiny_vae
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -401,7 +401,9 @@ def told_by_groups_before(vae, X):
     return float((found.walked.given[0].log_prob(z).numpy() - alone).sum(-1).mean())
 
 
-@pytest.mark.parametrize("posterior", over(LADDERS))
+@pytest.mark.parametrize(
+    "posterior", [Ladder(2), pytest.param(ResidualLadder(2), marks=pytest.mark.slow)], ids=repr
+)
 def test_every_level_of_nested_groups_is_used(posterior):
     X, group, _ = nested(1500)
     new = nested(500, seed=50)[0]
@@ -492,6 +494,12 @@ def test_cells_may_be_missing_and_given():
     assert np.isfinite(vae.impute(X)).all()
     rows = vae.sample(5, given={1: 2.0}, random_state=0)
     assert_allclose(rows[:, 1], 2.0)
+
+
+def test_automatic_number_of_latents_leaves_no_group_empty_handed():
+    X = table(100, 4)
+    vae = quick("auto", posterior=Ladder(2), max_iter=2).fit(X)
+    assert vae.n_components_ >= 2 and len(vae.diagnostics_["kl_per_group"]) == 2
 
 
 def test_what_does_not_go_together_is_an_error_that_names_the_remedy():
