@@ -69,6 +69,14 @@ FAILED = {
             n_columns=5, container="pandas", names="numbers", holes=0.05, seed=20,
         ),
     ),
+    "neighbours that are equally near": Case(
+        "VAETransformer(penalty='neighbors', hidden_layer_sizes=(), max_iter=3, "
+        "unknown='missing', random_state=0)",
+        Recipe(
+            ("flags", "flags", "flags", "flags", "zero", "flags"), n_rows=65, n_columns=10,
+            container="pandas", names="like arrays", holes=0.3, repeated=0.5, seed=319,
+        ),
+    ),
     "a polars column without a name": Case(
         f"VAEOutlierDetector({QUICK}, view='denoising')",
         Recipe(

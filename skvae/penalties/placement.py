@@ -17,6 +17,9 @@ from .graph import neighbor_weights
 N_STEPS = 10
 # Of the pull towards a neighbour; that of the layout is 1.
 SHARPNESS = 4.0
+# Candidates beyond those asked for: the search rounds.
+SPARE = 2
+TIE = 1e-6
 # So many numbers of neighbours are gathered at once.
 GATHERED_NUMBERS = 1 << 22
 
@@ -87,27 +90,47 @@ class KeptNeighbors(Component):
     def forward(self, queries: np.ndarray) -> np.ndarray:
         """Places ``(members, rows, n_components)``; a row that was kept is where it was."""
         kept, layout = self.rows[0].cpu().numpy(), self.layout.cpu().numpy()
-        with one_pool():
-            index = self._search(kept).kneighbors(queries, return_distance=False)
-        # Distances by matrix products differ in their last bits with the rows beside them.
-        distances = np.concatenate(list(_distances(queries, kept, index)))
-        order = np.argsort(distances, 1, kind="stable")
-        index, distances = (np.take_along_axis(a, order, 1) for a in (index, distances))
+        index, distances = self._nearest(queries, kept)
         weights, same = neighbor_weights(distances), distances[:, 0] == 0.0
         places = np.stack([mode_among(of_member[index], weights) for of_member in layout])
         places[:, same] = layout[:, index[same, 0]]
         return places
 
+    def _nearest(self, queries: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of each row and their distances, whatever the rows beside it."""
+        with one_pool():
+            index = self._search(kept).kneighbors(queries, return_distance=False)
+        # Distances by matrix products differ in their last bits with the rows beside them.
+        distances = np.concatenate(list(_distances(queries, kept, index)))
+        index, distances = _sorted(index, distances)
+        n = min(self.n_neighbors, len(kept))
+        # Where the spare ones are as near as the last, which of many were found is chance.
+        tied = distances[:, -1] <= distances[:, n - 1] * (1.0 + TIE)
+        if index.shape[1] < len(kept) and tied.any():
+            some = queries[tied]
+            every = np.broadcast_to(np.arange(len(kept)), (len(some), len(kept)))
+            parts = list(_distances(some, kept, every))
+            found = _sorted(every, np.concatenate(parts))
+            index[tied], distances[tied] = (a[:, : index.shape[1]] for a in found)
+        return index[:, :n], distances[:, :n]
+
     def _search(self, kept: np.ndarray) -> Any:
         """Made once, and left out of pickles."""
         if getattr(self, "_found", None) is None:
-            self._found = NearestNeighbors(n_neighbors=self.n_neighbors).fit(kept)
+            n = min(self.n_neighbors + SPARE, len(kept))
+            self._found = NearestNeighbors(n_neighbors=n).fit(kept)
         return self._found
 
 
 def one_pool():
     """Let the search use as many threads as torch does."""
     return threadpool_limits(torch.get_num_threads(), user_api="openmp")
+
+
+def _sorted(index: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both by distance, and where these are equal by place in the table."""
+    order = np.lexsort((index, distances), axis=-1)
+    return np.take_along_axis(index, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def _distances(queries: np.ndarray, kept: np.ndarray, index: np.ndarray) -> Iterator[np.ndarray]:
