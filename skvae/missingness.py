@@ -104,10 +104,11 @@ class SelfMasking(Missingness):
     def build(self, shapes: Shapes, noise: Noise) -> SelfMasking:
         """Create slopes of 0 and offsets."""
         pairs = [(kind, size) for kind, sizes in shapes.blocks for size in sizes]
-        widths = [size if kind == "categorical" else 1 for kind, size in pairs]
+        coded = [kind in ("categorical", "token") for kind, _ in pairs]
+        widths = [size if is_code else 1 for is_code, (_, size) in zip(coded, pairs)]
         facts = {
             "place": torch.tensor([0, *widths[:-1]]).cumsum(0),
-            "is_code": torch.tensor([kind == "categorical" for kind, _ in pairs]),
+            "is_code": torch.tensor(coded),
             "is_count": torch.tensor([kind == "count" for kind, _ in pairs]),
         }
         for name, fact in facts.items():

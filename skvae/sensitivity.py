@@ -61,11 +61,13 @@ class Decoder:
         for start in range(0, len(codes), at_once):
             yield codes[start : start + at_once]
 
+    @torch.no_grad()
     def expected(self, codes: np.ndarray) -> list[np.ndarray]:
         """Expected cells of each block of columns, as `expected` gives them."""
         cells = self.cells(codes)
         return [expected(part)[0, 0].numpy() for part in cells.parts]
 
+    @torch.no_grad()
     def spread(self, codes: np.ndarray) -> np.ndarray:
         """Standard deviation of the cells of the first block, ``(rows, columns)``."""
         cells = self.cells(codes)

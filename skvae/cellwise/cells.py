@@ -23,6 +23,7 @@ MODELLED_AS = {
     "binary": "binary",
     "categorical": "categorical",
     "ordinal": "categorical",
+    "token": "categorical",
 }
 
 

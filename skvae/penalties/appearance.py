@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._pass import Batch
-from ..distributions import Categorical, Distribution
+from ..distributions import Categorical, Distribution, TokenSequence
 
 Blocks = tuple[tuple[str, tuple[int, ...]], ...]
+# Kinds of which a network sees one number per category.
+CODED = ("categorical", "token")
 
 
 def width_of(blocks: Blocks) -> int:
@@ -37,17 +39,17 @@ def expected_cells(blocks: Blocks, likelihood: Distribution, batch: Batch | None
 
 
 def _repeats(kind: str, sizes: tuple[int, ...]) -> int:
-    return max(sizes) if kind == "categorical" else 1
+    return max(sizes) if kind in CODED else 1
 
 
 def _shown(kind: str, n_categories: int, values: Tensor) -> Tensor:
-    if kind == "categorical":
+    if kind in CODED:
         return F.one_hot(values.long(), n_categories).to(values.dtype).flatten(-2)
     return torch.log1p(values) if kind == "count" else values
 
 
 def _expected(kind: str, part: Distribution) -> Tensor:
-    if isinstance(part, Categorical):
+    if isinstance(part, (Categorical, TokenSequence)):
         return part.probs.flatten(-2)
     return torch.log1p(part.mean) if kind == "count" else part.mean
 
