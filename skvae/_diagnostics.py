@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ._pass import Batch
+from ._warning import level_of_caller
 from .exceptions import PosteriorCollapseWarning, UnusedLatentsWarning
 
 ACTIVE_VARIANCE = 0.01
@@ -86,7 +87,7 @@ def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int =
             "the objective a warm_up or free_bits, as in objective=ELBO(warm_up=20), train for "
             "more epochs (max_iter), or start the noise lower (Normal(initial_scale=0.1)).",
             PosteriorCollapseWarning,
-            stacklevel=6,
+            stacklevel=level_of_caller(),
         )
     # Few columns have no use for the latents that every fit has unless told otherwise.
     elif 2 * n_used <= n_latents and (n_latents < n_columns or n_latents > FEW_LATENTS):
@@ -96,5 +97,5 @@ def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int =
             "n_components='auto', which takes the smallest number that explains rows held out "
             "as well as any.",
             UnusedLatentsWarning,
-            stacklevel=6,
+            stacklevel=level_of_caller(),
         )

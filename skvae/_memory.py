@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from ._warning import level_of_caller
 from .exceptions import DeviceMemoryError, SmallerBatchesWarning
 
 Part = TypeVar("Part")
@@ -74,7 +75,7 @@ def in_parts(work: Callable[[int, int, int], Part], n_rows: int, at_once: int) -
             f"Memory was full with {asked} rows at once, and {at_once} were taken: slower, and "
             "equal up to rounding. Free memory of the device, or use fewer n_draws or members.",
             SmallerBatchesWarning,
-            stacklevel=3,
+            stacklevel=level_of_caller(),
         )
     return parts
 

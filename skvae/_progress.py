@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from ._sklearn_compat import FitProgress
+from ._warning import level_of_caller
 
 
 class EpochProgress:
@@ -41,7 +42,7 @@ class EpochProgress:
             warnings.warn(
                 f"Training was interrupted in epoch {history.n_epochs + 1} of {self.max_iter}; "
                 "the best model so far is kept.",
-                stacklevel=5,
+                stacklevel=level_of_caller(),
             )
 
 

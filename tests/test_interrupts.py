@@ -234,3 +234,16 @@ def test_real_signals():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
     assert_array_equal(VAETransformer(**QUICK).fit(X).score_samples(X), whole)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_warnings_point_at_the_caller(name):
+    """Through whatever a call passes on its way."""
+    X = np.column_stack([table(), np.full(60, np.nan)])
+    estimator = clone(ESTIMATORS[name])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(X)
+    ours = [w for w in caught if "skvae" in str(w.category) or "Skipping" in str(w.message)]
+    assert ours or name == "synthesizer"
+    assert {w.filename for w in ours} <= {__file__}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._missing import is_scalar_nan
 
+from .._warning import level_of_caller
 from ..table import check_table
 from ..table.filling import blanked, columns_added, columns_taken, filled, missing_cells
 from ..table.frames import container_of
@@ -54,7 +55,7 @@ class Gaps:
             warnings.warn(
                 f"Skipping columns without any observed cell: {names}. They are missing in the "
                 "result; keep_empty_features=True keeps them.",
-                stacklevel=3,
+                stacklevel=level_of_caller(),
             )
 
     def filled(self, X: Any, missing: np.ndarray, values: np.ndarray, indicator=False) -> Any:
