@@ -169,6 +169,9 @@ class FittingMixin(SourceMixin):
         n_rows = self._n_training_rows(train_index.shape[1], n_held_out)
         if first:
             self._build(parts, noise, n_rows)
+            if n_epochs and self.vae_.n_steps > 1 and self.objective == "auto":
+                # Batches that come one by one have no end, and a warm-up is a part of the whole.
+                self.objective_ = self.objective_.honest()
             note_conditions(self.vae_, rows, train_index)
             if self.vae_.penalty is not None:
                 with self._arithmetic():

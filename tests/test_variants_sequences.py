@@ -329,6 +329,12 @@ def test_a_gradient_reaches_every_weight():
     assert not still
 
 
+def test_batches_that_come_one_by_one_have_no_warm_up():
+    X = autoregressive(60, 0, 6)
+    assert quick().partial_fit(X).objective_.warm_up == 0
+    assert quick(X).objective_.warm_up > 0
+
+
 def test_it_comes_back_from_a_pickle_and_a_clone(fitted):
     vae, X = fitted
     again = pickle.loads(pickle.dumps(vae))
