@@ -441,7 +441,10 @@ def drive_detector(call, detector, case, X, y):
         missing = missing_of(X)
         cells = parts.to_numpy(dtype=float)[:, : missing.shape[1]]
         empty = is_empty(detector)
-        finite(cells[:, ~empty][~missing[:, ~empty]])
+        # Labels of rows that were kept aside or trimmed are as good as missing.
+        encoded = detector._joined(X)
+        modelled = cells[:, detector.codec_.modelled_index_]
+        finite(modelled if encoded.mask is None else modelled[encoded.mask])
         check_rows(normal, n, empty)
     answer = call("repair", detector.repair, X, n_cells=2)
     if answer is not None:
