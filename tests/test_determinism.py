@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from skvae import VAEOutlierDetector, VAETransformer
 from skvae.exceptions import DivergedError
+from skvae.networks import VariationalRecurrent
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 
@@ -96,6 +97,8 @@ def test_other_seeds_give_other_models():
 
 # ------------------------------------------------------------------- nothing global is touched
 
+STEPS = VariationalRecurrent(n_units=4, hidden_layer_sizes=())
+
 # Every public method that a class of ours defines, with a call of it on a fitted estimator.
 METHODS = {
     "fit": lambda e, X: e.fit(X),
@@ -124,7 +127,9 @@ METHODS = {
     "outlier_probability": lambda e, X: e.outlier_probability(X),
     "score_drift": lambda e, X: e.score_drift(X),
     "categories": lambda e, X: clone(e).set_params(posterior="joint").fit(X).categories(X),
+    "attribute_vector": lambda e, X: e.attribute_vector(X, X[:, 0] > X[:, 0].mean()),
     "forecast": lambda e, X: e.forecast(X),
+    "score_steps": lambda e, X: clone(e).set_params(network=STEPS).fit(X).score_steps(X),
     "predict_proba": lambda e, X: e.predict_proba(X),
     "optimize": lambda e, X: e.optimize(X, 0.0),
 }

@@ -11,7 +11,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import NotFittedError
 
 from skvae import VAETransformer
-from skvae.likelihoods import Normal
+from skvae.likelihoods import Bernoulli, Normal
 from skvae.table import TableCodec
 from skvae.table.slopes import level_numbers, slopes, spread_of
 
@@ -237,15 +237,20 @@ def test_levels_that_are_numbers_count_as_such():
     assert spread_of(names, np.array([0, 0, 0, 1])) == pytest.approx(np.sqrt(0.25 * 0.75))
 
 
+class Sharp(Bernoulli):
+    """Flags that are certain but for a hair's breadth."""
+
+    def forward(self, parameters):
+        return super().forward(1e4 * parameters)
+
+
 def test_a_sharp_decoder_is_seen_to_jump(mixed):
     table, vae = mixed
     sharp = copy.deepcopy(vae)
     place = table.columns.get_loc("flag")
     start = [name for name, _ in sharp.codec_.blocks_].index("binary")
     assert sharp.vae_.likelihood.widths[start] == 1
-    block = sharp.vae_.likelihood.parts[start]
-    forward = type(block).forward
-    block.forward = lambda parameters: forward(block, 1e4 * parameters)
+    sharp.vae_.likelihood.parts[start].__class__ = Sharp
     # Much of the probability moves somewhere along the latent.
     codes = vae.transform(table)[:, 0]
     found = sharp.sensitivities()[0, place]

@@ -589,7 +589,11 @@ def test_stacked_search_equals_the_plain_one():
 @pytest.mark.filterwarnings("ignore::skvae.exceptions.UnusedLatentsWarning")
 def test_other_posteriors_have_penalties_too(posterior, penalty):
     model = small(posterior=posterior, penalty=penalty, max_iter=2)
-    if penalty == "total_correlation" and not POSTERIORS[posterior].has_density:
+    kind = POSTERIORS[posterior]
+    if penalty == "total_correlation" and kind.is_ladder:
+        with pytest.raises(ValueError, match="depend on one another"):
+            model.fit(table())
+    elif penalty == "total_correlation" and not kind.has_density:
         with pytest.raises(ValueError, match="TotalCorrelation compares densities"):
             model.fit(table())
     else:
