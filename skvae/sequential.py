@@ -240,7 +240,7 @@ class SequentialVAE(VAE):
         Only what the next step needs is found step by step, all else of all steps at once.
         """
         network, take = self.network, self.network.taker()
-        cells = cells.expand(-1, n_draws, -1, -1, -1)
+        cells = cells.expand(self.n_members, n_draws, -1, -1, -1)
         shown = network.shown(cells, None)
         state = network.start_state(n_draws, cells.shape[2])
         kept = []
