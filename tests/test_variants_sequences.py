@@ -312,8 +312,9 @@ def test_a_member_of_a_stack_is_trained_to_the_bits_of_the_same_model_alone(cell
     assert not torch.equal(*(vae.network.decoder.layers.weight_0 for vae in alone))
 
 
-def test_a_stack_scores_and_leaves_residuals():
-    X = ragged(60, 0)
+@pytest.mark.parametrize("rows", [ragged, autoregressive])
+def test_a_stack_scores_and_leaves_residuals(rows):
+    X = rows(60, 0, 8)
     vae = quick(X, n_members=2)
     assert np.isfinite(vae.score_samples(X)).all()
     assert_allclose(vae.score_steps(X).sum(1), vae.score_samples(X), atol=1e-4)
