@@ -73,7 +73,8 @@ def report() -> str:
         "`tests/test_properties.py`.",
         "",
         f"{sum('fit' in r['refused'] for r in sound)} of the runs ended in `fit` with a "
-        "documented refusal, as of a table in which nothing varies; the others went through all methods.",
+        "documented refusal, as of a table in which nothing varies; the others went through all "
+        "methods.",
         "",
         *(f"- `{r['spelling']}` on `{r['recipe']}`: {r['failed'][:200]!r}" for r in failed),
         *markdown_table(["estimator", "runs"], counted(estimator_of(r) for r in records)),
