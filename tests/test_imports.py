@@ -49,6 +49,7 @@ ENGINE = {
     "factor_model",
     "gaussian_score",
     "inference",
+    "ladder",
     "semi_supervised",
     "sensitivity",
     "sequence_distributions",
