@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ._component import Shapes
@@ -40,6 +41,10 @@ class LadderVAE(VAE):
     def over(self, prior: Distribution) -> Distribution:
         """Prior of all groups, given that of the first."""
         return self.posterior.prior_along(self.network.top_down, prior)
+
+    def calibrate_prior(self, found: list, codes: np.ndarray, seeds) -> None:
+        """Refit the prior to the first group, which it is of."""
+        super().calibrate_prior(found, codes[..., : self.posterior.sizes[0]], seeds)
 
     def explained(
         self, posterior: Any, z: Tensor, conditions: Tensor | None, network=None

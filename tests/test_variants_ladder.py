@@ -486,6 +486,21 @@ def test_a_fitted_ladder_does_what_every_model_does(parameters):
     assert_array_equal(vae._axes.order, np.arange(codes.shape[1]))
 
 
+def test_ways_through_code_space_are_of_all_groups():
+    X, group, _ = nested(300)
+    vae = quick(4, posterior=Ladder(2), max_iter=10).fit(X)
+    codes, has = vae.transform(X), group < 2
+    vector = vae.attribute_vector(X, has)
+    assert_allclose(vector, codes[has].mean(0) - codes[~has].mean(0), rtol=1e-4, atol=1e-6)
+    assert (np.abs(vector) > 1e-3).all()
+    for component in (0, 3):
+        moved = np.repeat(codes[:1], 3, axis=0)
+        moved[:, component] = values = [-1.0, 0.0, 2.0]
+        rows = vae.traverse(X[:1], component, values)
+        assert_array_equal(rows, vae.inverse_transform(moved))
+        assert np.ptp(rows, axis=0).max() > 1e-3
+
+
 def test_cells_may_be_missing_and_given():
     X = nested(300)[0]
     X[::3, 0] = np.nan

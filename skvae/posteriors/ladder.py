@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from numbers import Integral
 
-import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
@@ -144,10 +143,6 @@ class Ladder(DiagonalNormal):
             shares.append(precision / (1.0 + precision))
             scales.append(-0.5 * torch.log(precision))
         return torch.stack(shares), torch.stack(scales)
-
-    def continuous(self, codes: np.ndarray) -> np.ndarray:
-        """The first group."""
-        return codes[..., : self.sizes[0]]
 
     def nats(self, found: LadderCodes) -> Tensor:
         """KL of each latent from the groups before it, that of the first group from N(0, 1)."""
