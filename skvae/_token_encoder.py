@@ -117,7 +117,7 @@ class TokenEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        columns : ndarray of shape (n_samples, max_length_)
+        columns : ndarray of shape (n_samples, n_places)
             Whole numbers, 0 behind the end of a string; with ``unknown="missing"`` floats.
         """
         check_is_fitted(self)
@@ -145,7 +145,7 @@ class TokenEncoder(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, max_length_)
+        X : array-like of shape (n_samples, n_places)
             Numbers of tokens; a string ends at the first 0.
 
         Returns
