@@ -96,10 +96,12 @@ def _normalised(estimator, sample_weight, source: Source) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (source.n_rows,) or not (weight >= 0).all() or not weight.any():
+    is_weight = np.isfinite(weight) & (weight >= 0)
+    if weight.shape != (source.n_rows,) or not is_weight.all() or not weight.any():
         raise ValueError(
             f"{type(estimator).__name__}.fit expected sample_weight of shape ({source.n_rows},), "
-            f"one per row of the source, not negative and not all 0; got shape {weight.shape}."
+            f"one per row of the source, finite, not negative and not all 0; got shape "
+            f"{weight.shape}, {weight.size - int(is_weight.sum())} of them not so."
         )
     return weight / weight.mean()
 

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,9 @@ def transform_parquet(
     FileExistsError
         If ``target`` is there, or parts of another call are.
     RuntimeError
-        If another process writes them.
+        If another process writes them, or the source changes meanwhile.
+    ValueError
+        If there is no such method or column, or the method gives no row per row.
 
     Examples
     --------
@@ -149,6 +153,11 @@ class _Writing:
             raise ValueError(
                 f"transform_parquet: {type(estimator).__name__} has no method {method!r}."
             )
+        if not isinstance(rows_per_part, Integral) or rows_per_part < 1:
+            raise ValueError(
+                "transform_parquet expects rows_per_part to be an integer of at least 1, got "
+                f"{rows_per_part!r}."
+            )
         self.apply = getattr(estimator, method)
         found = open_source(source)
         known = getattr(estimator, "feature_names_in_", None)
@@ -162,11 +171,16 @@ class _Writing:
         both = [*features, *(name for name in keep if name not in features)]
         self.source = found if found.names is None else found.select(both)
         self.target, self.method, self.keep = target, method, keep
-        self.rows_per_part, self.arguments = rows_per_part, arguments
+        self.rows_per_part, self.arguments = int(rows_per_part), arguments
+        self.is_file = target.suffix == ".parquet"
         self.folder = target.with_name(target.name + ".parts")
         self.estimator = estimator
-        # Draws go on from part to part, and are the same after a crash.
-        self.draws = "random_state" in inspect.signature(self.apply).parameters
+        # Each part draws for itself, so that draws are the same after a crash.
+        self.seed = None
+        if "random_state" in inspect.signature(self.apply).parameters:
+            given = arguments.get("random_state")
+            given = getattr(estimator, "random_state", None) if given is None else given
+            self.seed = check_random_state(given).randint(np.iinfo(np.int32).max)
         self.manifest = {
             "skvae": __version__,
             "estimator": joblib_hash(estimator),
@@ -183,6 +197,13 @@ class _Writing:
                 f"transform_parquet: {str(self.target)!r} is there. Choose another target, or "
                 "set overwrite=True."
             )
+        if self.target.exists() and self.target.is_file() != self.is_file:
+            there, wanted = ("file", "folder") if self.target.is_file() else ("folder", "file")
+            raise FileExistsError(
+                f"transform_parquet: {str(self.target)!r} is a {there}, and a {wanted} is to take "
+                "its place. Remove it, or choose another target; one that ends in .parquet is a "
+                "file."
+            )
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder)
@@ -194,6 +215,7 @@ class _Writing:
         try:
             self._check_manifest()
             self._write_parts(verbose)
+            self._check_source()
             self._hand_over()
         finally:
             lock.release()
@@ -213,6 +235,13 @@ class _Writing:
         with replacing(path) as file:
             file.write(json.dumps(self.manifest, indent=1).encode())
 
+    def _check_source(self) -> None:
+        if self.source.fingerprint() != self.manifest["source"]:
+            raise RuntimeError(
+                "transform_parquet: the source has changed while it was read. Remove "
+                f"{str(self.folder)!r}, and call again."
+            )
+
     def _write_parts(self, verbose: int) -> None:
         import pyarrow.parquet as pq
 
@@ -220,9 +249,10 @@ class _Writing:
         waiting = [k for k in range(n_parts) if not self._path(k).exists()]
         progress = RowsProgress(f"{self.method} of rows", self.source.n_rows, verbose)
         progress.advance((n_parts - len(waiting)) * self.rows_per_part)
-        with progress:
-            for number, table in ahead(ranges_of(self.source, self.rows_per_part, waiting)):
-                result = self._result(number, table)
+        ranges = ranges_of(self.source, self.rows_per_part, waiting, self._read)
+        with progress, closing(ahead(ranges)) as tables:
+            for number, (table, kept) in tables:
+                result = self._result(number, table, kept)
                 with replacing(self._path(number)) as file:
                     pq.write_table(result, file)
                 progress.advance(result.num_rows)
@@ -230,23 +260,31 @@ class _Writing:
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
-    def _result(self, number: int, table):
+    def _read(self, blocks) -> tuple[Any, dict[str, Any]]:
+        """A part of the source, and of it the columns to keep, of the types that they have."""
+        kept: dict[str, Any] = {}
+        if self.keep:
+            import pyarrow as pa
+
+            table = pa.Table.from_batches([block.select(self.keep) for block in blocks])
+            kept = dict(zip(self.keep, table.unify_dictionaries().columns))
+        return self.source.table(blocks), kept
+
+    def _result(self, number: int, table, kept: dict[str, Any]):
         import pyarrow as pa
 
         arguments = dict(self.arguments)
-        if self.draws:
-            given = arguments.get("random_state", getattr(self.estimator, "random_state", None))
-            seed = check_random_state(given).randint(np.iinfo(np.int32).max)
-            arguments["random_state"] = np.random.RandomState([seed, number])
+        if self.seed is not None:
+            arguments["random_state"] = np.random.RandomState([self.seed, number])
         features = table if self.features is None else table[self.features]
         columns = dict(self._columns(self.apply(features, **arguments), len(table)))
-        clash = [name for name in self.keep if name in columns]
+        clash = [name for name in kept if name in columns]
         if clash:
             raise ValueError(
                 f"transform_parquet: {self.method} gives columns named as {clash} in keep. Leave "
                 "them out of keep."
             )
-        return pa.table({name: table[name] for name in self.keep} | columns)
+        return pa.table(kept | columns)
 
     def _columns(self, result, n_rows: int) -> Iterator[tuple[str, Any]]:
         if container_of(result) != "numpy":
@@ -267,21 +305,24 @@ class _Writing:
 
     def _hand_over(self) -> None:
         """Give the parts the name of the whole."""
-        if self.target.suffix == ".parquet":
+        if self.is_file:
             self._join()
             shutil.rmtree(self.folder)
             return
-        (self.folder / MANIFEST).unlink()
         if self.target.exists():
             shutil.rmtree(self.target)
         os.rename(self.folder, self.target)
+        # Not before: without it nobody knows what the parts are of.
+        (self.target / MANIFEST).unlink()
         sync_folder(self.target.parent)
 
     def _join(self) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         paths = sorted(self.folder.glob("part-*.parquet"))
-        with replacing(self.target) as file:
-            with pq.ParquetWriter(file, pq.read_schema(paths[0])) as writer:
-                for path in paths:
-                    writer.write_table(pq.read_table(path))
+        # Integers come as floats in parts where some are missing.
+        schema = pa.unify_schemas(map(pq.read_schema, paths), promote_options="permissive")
+        with replacing(self.target) as file, pq.ParquetWriter(file, schema) as writer:
+            for path in paths:
+                writer.write_table(pq.read_table(path).cast(schema))

@@ -93,7 +93,7 @@ class Failing:
         self.calls.append(len(X))
         if len(self.calls) == self.fails_at:
             raise RuntimeError("power cut")
-        return X.to_numpy()
+        return np.asarray(X)
 
 
 class Drawing(Failing):
@@ -131,6 +131,50 @@ def test_draws_are_the_same_after_a_crash(table, path, tmp_path):
     assert not np.array_equal(drawn[:300], drawn[300:600])
 
 
+def test_draws_of_a_generator_are_the_same_after_a_crash(table, path, tmp_path):
+    def write(name, fails_at):
+        generator = np.random.RandomState(3)
+        return transform_parquet(
+            Drawing([], fails_at), path, tmp_path / name, method="impute", rows_per_part=300,
+            random_state=generator,
+        )  # fmt: skip
+
+    once = write("once.parquet", 0)
+    with pytest.raises(RuntimeError, match="power cut"):
+        write("twice.parquet", 3)
+    assert np.array_equal(read(once), read(write("twice.parquet", 0)))
+
+
+@pytest.mark.parametrize("name", ["codes.parquet", "codes"])
+def test_columns_that_are_kept_stay_as_they_are(name, vae, table, tmp_path):
+    number = pd.array(np.arange(N_ROWS) + 2**60, dtype="Int64")
+    number[700] = pd.NA
+    kind = pd.Categorical(np.where(np.arange(N_ROWS) < 500, "early", "late"))
+    rows = pa.Table.from_pandas(table.assign(id=number, kind=kind), preserve_index=False)
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=170)
+    target = transform_parquet(
+        vae, tmp_path / "rows.parquet", tmp_path / name, keep=["id", "kind"], rows_per_part=300
+    )
+    written = pq.read_table(target)
+    assert written["id"].type == pa.int64()
+    assert written["id"].to_pylist() == rows["id"].to_pylist()
+    assert written["kind"].to_pylist() == rows["kind"].to_pylist()
+
+
+class Widening(Failing):
+    """An estimator whose columns are of another type where something is missing."""
+
+    def transform(self, X):
+        whole = pd.DataFrame({"n": np.arange(len(X))})
+        return whole if len(X) == 300 else whole.where(whole["n"] > 0)
+
+
+def test_parts_of_wider_types_are_joined(path, tmp_path):
+    target = transform_parquet(Widening([], 0), path, tmp_path / "y.parquet", rows_per_part=300)
+    written = read(target)["n"]
+    assert len(written) == N_ROWS and written.isna().sum() == 1 and written[299] == 299
+
+
 def test_parts_of_another_call_are_not_mixed_in(vae, path, tmp_path):
     target = tmp_path / "y.parquet"
     with pytest.raises(RuntimeError):
@@ -153,6 +197,62 @@ def test_a_target_that_is_there_stays(vae, path, tmp_path):
     assert read(target).equals(before)
     transform_parquet(vae, path, target, method="score_samples", overwrite=True)
     assert list(read(target).columns) == ["score_samples"]
+
+
+def test_a_target_of_another_kind_is_refused_before_anything_is_done(path, tmp_path):
+    (tmp_path / "y.parquet").mkdir()
+    (tmp_path / "y").write_text("mine")
+    for name, words in {"y.parquet": "is a folder, and a file", "y": "is a file"}.items():
+        calls = []
+        with pytest.raises(FileExistsError, match=words):
+            transform_parquet(Failing(calls, 0), path, tmp_path / name, overwrite=True)
+        assert not calls
+    assert (tmp_path / "y").read_text() == "mine"
+
+
+def test_parts_are_never_without_a_name_of_their_call(path, tmp_path, monkeypatch):
+    target, rename = tmp_path / "y", os.rename
+
+    def cut(*names):
+        raise OSError("power cut")
+
+    monkeypatch.setattr(os, "rename", cut)
+    with pytest.raises(OSError, match="power cut"):
+        transform_parquet(Failing([], 0), path, target, rows_per_part=300)
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(FileExistsError, match="arguments|method|rows_per_part"):
+        transform_parquet(Failing([], 0), path, target, rows_per_part=500)
+    calls = []
+    transform_parquet(Failing(calls, 0), path, target, rows_per_part=300)
+    assert not calls and len(read(target)) == N_ROWS
+    assert sorted(file.name for file in target.iterdir())[0].startswith("part-")
+
+
+class Rewriting(Failing):
+    """An estimator of arrays during whose third call somebody writes to the source."""
+
+    feature_names_in_ = None
+
+    def transform(self, X):
+        if len(self.calls) == 2 and self.fails_at:
+            np.lib.format.open_memmap(self.fails_at, "r+")[999] = 1.0
+            os.utime(self.fails_at, ns=(1, 1))
+        return super().transform(X)
+
+
+def test_a_source_that_changes_meanwhile_is_no_result(tmp_path):
+    file, target = tmp_path / "rows.npy", tmp_path / "y.parquet"
+    np.save(file, np.zeros((N_ROWS, 4)))
+
+    def write(estimator):
+        rows = np.load(file, mmap_mode="r")
+        return transform_parquet(estimator, rows, target, rows_per_part=100)
+
+    with pytest.raises(RuntimeError, match="changed while it was read"):
+        write(Rewriting([], file))
+    assert not target.exists()
+    with pytest.raises(FileExistsError, match="another source"):
+        write(Rewriting([], None))
 
 
 def test_a_full_disk_leaves_what_was_done(vae, path, tmp_path, monkeypatch):
@@ -224,6 +324,7 @@ def test_a_killed_process_loses_no_row(table, path, tmp_path):
     [
         ({"method": "fly"}, "no method 'fly'"),
         ({"keep": ["nowhere"]}, "no column"),
+        ({"rows_per_part": 0}, "rows_per_part to be an integer of at least 1, got 0"),
         ({"method": "infer"}, "one row per row"),
         ({"method": "reconstruct", "keep": ["a"]}, "Leave them out of keep"),
     ],

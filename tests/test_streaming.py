@@ -1,5 +1,6 @@
 """Tables beyond memory: what is read, in which order, and what is learned of it."""
 
+import os
 import threading
 import time
 from decimal import Decimal
@@ -183,6 +184,21 @@ def test_a_sample_is_uniform_and_its_witnesses_show_what_is_rare(small_samples):
     assert sample.table["c"].min() > -1e3 and "sideways" not in set(sample.table["kind"])
 
 
+def test_no_number_is_a_missing_cell_to_files_that_tell_them_apart(small_samples):
+    table = frame().drop(columns="b")
+    source = pa.Table.from_pandas(table)
+    holes = table["c"].to_numpy().copy()
+    holes[1234] = np.nan
+    assert 1234 not in sample_of(source_of(source), seed=0).rows
+    for is_null in (True, False):
+        column = pa.array(holes, from_pandas=is_null)
+        assert column.null_count == is_null
+        source = source.set_column(source.schema.get_field_index("c"), "c", column)
+        assert sample_of(source_of(source), seed=0).witnesses["c"].isna().sum() == 1
+        vae = VAETransformer(**SETTINGS).fit(source)
+        assert np.isfinite(vae.score_samples(source)).all()
+
+
 def test_a_category_of_one_row_is_known(small_samples):
     table = frame()
     table.loc[1234, "kind"] = "sideways"
@@ -352,9 +368,12 @@ def test_what_must_see_all_rows_is_refused(kind, settings, y, words, numbers, sm
         kind(**SETTINGS, **settings).fit(pa.Table.from_pandas(numbers), y)
 
 
-def test_bad_weights_are_refused(numbers, small_samples):
-    with pytest.raises(ValueError, match="one per row"):
-        VAETransformer(**SETTINGS).fit(pa.Table.from_pandas(numbers), sample_weight=np.ones(3))
+@pytest.mark.parametrize("bad", [np.inf, np.nan, -1.0, None])
+def test_bad_weights_are_refused(bad, numbers, small_samples):
+    weight = np.ones(3) if bad is None else np.where(np.arange(N_ROWS) == 7, bad, 1.0)
+    words = "got shape .3,." if bad is None else "1 of them not so"
+    with pytest.raises(ValueError, match=f"one per row.*{words}"):
+        VAETransformer(**SETTINGS).fit(pa.Table.from_pandas(numbers), sample_weight=weight)
 
 
 def test_an_infinite_cell_beyond_the_sample_is_refused(numbers, small_samples):
@@ -362,6 +381,56 @@ def test_an_infinite_cell_beyond_the_sample_is_refused(numbers, small_samples):
     table.loc[1234, "a"] = np.inf
     with pytest.raises(ValueError, match="infinit"):
         VAETransformer(**SETTINGS).fit(pa.Table.from_pandas(table))
+
+
+class Shrinking(ArraySource):
+    """A source whose last piece lost its last row since it was opened."""
+
+    def read(self, piece):
+        for block in super().read(piece):
+            yield block[:-1] if piece.first + piece.n_rows == self.n_rows else block
+
+
+def by_tables(source):
+    return list(source.tables(100))
+
+
+def by_ranges(source):
+    return [rows for _, rows in ranges_of(source, 100, {0, 1, 2})]
+
+
+def by_epochs(source):
+    stream = Stream(source, lambda table, weights: table, np.zeros(0, dtype=int))
+    return [rows for rows, _ in stream.chunks(0, [100] * 3)]
+
+
+@pytest.mark.parametrize("read", [by_tables, by_ranges, by_epochs])
+def test_a_source_that_lost_rows_is_refused_wherever_it_is_read(read, monkeypatch):
+    monkeypatch.setattr("skvae.streaming.source.BLOCK_ROWS", 64)
+    X = np.arange(300.0)[:, None]
+    assert sum(map(len, read(ArraySource(X)))) == 300
+    with pytest.raises(RuntimeError, match="changed since it was opened"):
+        read(Shrinking(X))
+
+
+def test_a_fingerprint_of_a_table_is_of_all_rows(numbers, monkeypatch):
+    monkeypatch.setattr("skvae.streaming.source.BLOCK_ROWS", 64)
+    changed = numbers.copy()
+    changed.loc[N_ROWS - 2, "d"] += 1.0
+    for as_source in (as_arrow, lambda table, _: ds.dataset(as_arrow(table, None))):
+        first, again, other = (
+            source_of(as_source(table, None)).fingerprint()
+            for table in (numbers, numbers.copy(), changed)
+        )
+        assert first == again != other
+
+
+@pytest.mark.parametrize("make", [as_path, as_dataset, as_feather, as_memmap])
+def test_a_fingerprint_of_files_is_of_their_times(make, numbers, tmp_path):
+    X = make(numbers, tmp_path)
+    first, again = (source_of(X).fingerprint() for _ in range(2))
+    os.utime(next(file for file in tmp_path.rglob("*") if file.is_file()), ns=(1, 1))
+    assert first == again != source_of(X).fingerprint()
 
 
 # -- reading ahead ------------------------------------------------------------------------
@@ -378,10 +447,30 @@ def test_what_a_reader_raises_is_raised_here():
         next(got)
 
 
-def test_a_reader_ends_with_who_reads():
-    def threads():
-        return [t for t in threading.enumerate() if t.name == "skvae-reader"]
+def threads():
+    return [t for t in threading.enumerate() if t.name == "skvae-reader"]
 
+
+def test_a_step_that_fails_leaves_no_reader(numbers, small_samples, monkeypatch):
+    from skvae.training import loop
+
+    step, seen = loop._Run._step, []
+
+    def failing(run, batch, progress):
+        seen.append(threads())
+        if len(seen) == 3:
+            raise ValueError("bad step")
+        return step(run, batch, progress)
+
+    monkeypatch.setattr(loop._Run, "_step", failing)
+    monkeypatch.setattr("skvae.streaming.stream.CHUNK_ROWS", 256)
+    # Who looks at the error holds all that was there when it came.
+    with pytest.raises(ValueError, match="bad step") as caught:
+        VAETransformer(**SETTINGS).fit(pa.Table.from_pandas(numbers))
+    assert seen[-1] and not threads(), caught
+
+
+def test_a_reader_ends_with_who_reads():
     got = ahead(iter(range(10**9)))
     assert next(got) == 0 and threads()
     got.close()

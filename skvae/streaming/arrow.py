@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from joblib import hash as joblib_hash
 
 try:
     import pyarrow as pa
@@ -19,6 +18,7 @@ except ImportError as error:  # pragma: no cover - pyarrow is there where tests 
     ) from error
 
 from ..table.arrow import frame_of, plain_schema
+from ..table.fingerprint import fingerprint
 from .source import Extreme, Piece, Source
 
 # What pandas writes for an index without a name.
@@ -59,9 +59,11 @@ class ArrowSource(Source):
 
     def extremes(self, block: pa.RecordBatch, known: Mapping[Any, float]) -> Iterator[Extreme]:
         for name, column in zip(block.schema.names, block.columns):
-            if column.null_count and (name, "missing") not in known:
-                place = pc.index(column.is_null(), True).as_py()
-                yield Extreme((name, "missing"), 0.0, place)
+            if (name, "missing") not in known:
+                # Not all who write files tell what is no number from what is not there.
+                place = pc.index(column.is_null(nan_is_null=True), True).as_py()
+                if place >= 0:
+                    yield Extreme((name, "missing"), 0.0, place)
             yield from (_ends if _has_order(column.type) else _levels)(name, column, known)
 
 
@@ -87,7 +89,7 @@ class TableSource(ArrowSource):
         return TableSource(self.arrow.select(list(names)))
 
     def contents(self) -> Any:
-        return joblib_hash(self.arrow.slice(0, self.block_rows).to_pydict())
+        return [fingerprint(self.table([block])) for _, block in self.blocks()]
 
 
 class DatasetSource(ArrowSource):
@@ -124,8 +126,10 @@ class DatasetSource(ArrowSource):
 
     def contents(self) -> Any:
         paths = sorted(getattr(self.dataset, "files", ()))
-        there = [os.stat(path) for path in paths if os.path.exists(path)]
-        return paths, [(stat.st_size, stat.st_mtime_ns) for stat in there]
+        if not paths:  # In memory.
+            return [fingerprint(self.table([block])) for _, block in self.blocks()]
+        files = self.dataset.filesystem.get_file_info(paths)
+        return [(file.path, file.size, file.mtime_ns) for file in files]
 
 
 def dataset_source(X) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -18,7 +18,7 @@ class _Failure:
 _END = object()
 
 
-def ahead(items: Iterator[T], n: int = 1) -> Iterator[T]:
+def ahead(items: Iterator[T], n: int = 1) -> Generator[T, None, None]:
     """Yield the items of an iterator that runs in a thread of its own, ``n`` ahead.
 
     What it raises is raised here.  The thread ends with the generator, whether that is used up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,12 @@ import numpy as np
 from .source import Source
 
 
-def ranges_of(source: Source, n_rows: int, wanted: Collection[int]) -> Iterator[tuple[int, Any]]:
+def ranges_of(
+    source: Source,
+    n_rows: int,
+    wanted: Collection[int],
+    make: Callable[[Sequence[Any]], Any] | None = None,
+) -> Iterator[tuple[int, Any]]:
     """Yield the number of each range of ``n_rows`` rows that is wanted, and its table.
 
     Parameters
@@ -20,6 +25,8 @@ def ranges_of(source: Source, n_rows: int, wanted: Collection[int]) -> Iterator[
         Rows of a range; the last may have fewer.
     wanted : collection of int
         Numbers of ranges.  Pieces that hold none of their rows are not read.
+    make : callable, default=None
+        What makes a table of the blocks of a range; None for that of the source.
 
     Examples
     --------
@@ -30,14 +37,13 @@ def ranges_of(source: Source, n_rows: int, wanted: Collection[int]) -> Iterator[
     >>> [(number, table.ravel().tolist()) for number, table in ranges_of(rows, 2, {1, 2})]
     [(1, [2.0, 3.0]), (2, [4.0])]
     """
-    wanted = set(wanted)
+    wanted, make = set(wanted), make or source.table
     held: list[Any] = []
     for piece in source.pieces:
         last = (piece.first + piece.n_rows - 1) // n_rows
         if not any(number in wanted for number in range(piece.first // n_rows, last + 1)):
             continue
-        first = piece.first
-        for block in source.read(piece):
+        for first, block in source.placed(piece):
             done = 0
             while done < len(block):
                 number = (first + done) // n_rows
@@ -46,7 +52,6 @@ def ranges_of(source: Source, n_rows: int, wanted: Collection[int]) -> Iterator[
                     rows = np.arange(done, stop)
                     held.append(block if len(rows) == len(block) else source.take(block, rows))
                     if first + stop == min((number + 1) * n_rows, source.n_rows):
-                        yield number, source.table(held)
+                        yield number, make(held)
                         held = []
                 done = stop
-            first += len(block)

@@ -9,8 +9,10 @@ import numpy as np
 
 from .source import Piece, Source
 
-# Rows of so many pieces come mixed; of each, the memory of a few pages is held.
+# Rows of so many pieces come mixed, or of as many as have this many cells: a row group of a file
+# is in memory while it is read.
 OPEN_PIECES = 8
+OPEN_CELLS = 1 << 24
 
 
 def shuffled(
@@ -29,20 +31,15 @@ def shuffled(
     generator : numpy.random.Generator
     """
     waiting = [pieces[i] for i in generator.permutation(len(pieces))][::-1]
+    rows = max((piece.n_rows for piece in pieces), default=1)
+    at_once = min(max(OPEN_CELLS // max(rows * source.n_columns, 1), 1), OPEN_PIECES)
     opened: list[Iterator[tuple[int, Any]]] = []
     while waiting or opened:
-        while waiting and len(opened) < OPEN_PIECES:
-            opened.append(_placed(source, waiting.pop()))
+        while waiting and len(opened) < at_once:
+            opened.append(source.placed(waiting.pop()))
         chosen = int(generator.integers(len(opened)))
         block = next(opened[chosen], None)
         if block is None:
             del opened[chosen]
         else:
             yield block
-
-
-def _placed(source: Source, piece: Piece) -> Iterator[tuple[int, Any]]:
-    first = piece.first
-    for block in source.read(piece):
-        yield first, block
-        first += len(block)

@@ -110,13 +110,28 @@ class Source:
         """What a fingerprint is made of beside names and sizes."""
         raise NotImplementedError
 
+    def placed(self, piece: Piece) -> Iterator[tuple[int, Any]]:
+        """Yield the place of the first row of each block of a piece, and the block.
+
+        Raises
+        ------
+        RuntimeError
+            If the piece has not as many rows as it had when the source was opened.
+        """
+        first = piece.first
+        for block in self.read(piece):
+            yield first, block
+            first += len(block)
+        if first != piece.first + piece.n_rows:
+            raise RuntimeError(
+                f"Expected {piece.n_rows} rows from row {piece.first} on, got "
+                f"{first - piece.first}: the source has changed since it was opened. Open it anew."
+            )
+
     def blocks(self) -> Iterator[tuple[int, Any]]:
         """Yield the place of the first row of each block, and the block, in order."""
         for piece in self.pieces:
-            first = piece.first
-            for block in self.read(piece):
-                yield first, block
-                first += len(block)
+            yield from self.placed(piece)
 
     def tables(self, n_rows: int) -> Iterator[Any]:
         """Yield the whole, so many rows at a time, in order."""
@@ -187,8 +202,12 @@ class ArraySource(Source):
         return self
 
     def contents(self) -> Any:
-        some = np.asarray(self.X[:: len(self.X) // 64 + 1])
-        return self.X.shape, self.X.dtype.str, joblib_hash(some)
+        X = self.X
+        some = np.asarray(X[:: len(X) // 64 + 1])
+        # Other rows may have been written to since.
+        file = getattr(X, "filename", None)
+        changed = os.stat(file).st_mtime_ns if file and os.path.exists(file) else None
+        return X.shape, X.dtype.str, joblib_hash(some), changed
 
 
 def _mapped(*file) -> ArraySource:

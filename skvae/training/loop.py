@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -92,8 +93,8 @@ def train(
     group = current_group() if group is None else group
     begin = _Run if group is None else group.run
     with process, in_training(settings.batch_size), np.errstate(all="ignore"):
-        run = begin(vae, objective, rows, train_index, validation_index, noise, settings, stream)
-        run.isolate = isolate
+        how = settings, stream, isolate
+        run = begin(vae, objective, rows, train_index, validation_index, noise, *how)
         run.optimizer.load_state(optimizer_state)
         run.part = next_part()
         return run.fit(on_epoch)
@@ -104,11 +105,12 @@ class _Run:
     part: Part | None = None
 
     def __init__(
-        self, vae, objective, rows, train_index, validation_index, noise, settings, stream=None
+        self, vae, objective, rows, train_index, validation_index, noise, settings, stream=None,
+        isolate=False,
     ):  # fmt: skip
         self.vae, self.objective, self.rows = vae, objective, rows
         self.train_index, self.noise, self.settings = train_index, noise, settings
-        self.isolate = False
+        self.isolate = isolate
         self.optimizer = FlatAdam(vae, settings.weight_decay, settings.clip_norm)
         # The whole stack is put together again at the end, whoever stopped on the way.
         self.whole = self.optimizer
@@ -163,20 +165,22 @@ class _Run:
                 break
             self._compact()
         if not self.validation:
-            self._check_finite(epoch, self._last_bound())
+            self._check_finite(self.epoch - 1, self._last_bound())
 
     def _train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         n = self.feed.n_rows
         terms = self.terms = self.terms or Terms(self.own_sizes, n)
         done = sum(self.batch_sizes[: terms.n_steps])
-        batches = zip(self._batches(epoch), self.batch_sizes)
-        for batch, size in islice(batches, terms.n_steps, None):
-            progress = epoch + done / n
-            terms.append(self._step(batch, progress))
-            self.optimizer.step(self.settings.rates(progress))
-            done += size
-            if self.part is not None and self.part.is_due():
-                self.part.save(self)
+        # Closed, so that a step that fails leaves no thread that reads.
+        with closing(self._batches(epoch)) as batches:
+            sized = zip(batches, self.batch_sizes)
+            for batch, size in islice(sized, terms.n_steps, None):
+                progress = epoch + done / n
+                terms.append(self._step(batch, progress))
+                self.optimizer.step(self.settings.rates(progress))
+                done += size
+                if self.part is not None and self.part.is_due():
+                    self.part.save(self)
         return self._means(terms, self.log_unit)
 
     def _step(self, batch: Batch, progress: float) -> Sequence:
@@ -202,12 +206,12 @@ class _Run:
         """Rows of each batch of an epoch that this process trains on."""
         return self.batch_sizes
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
         self.orders, self.earlier = self.earlier or Orders(self.noise), None
         return self._batches_of(self.feed, self.orders, epoch, self.batch_sizes)
 
     @staticmethod
-    def _batches_of(feed, noise, epoch: int, all_sizes: list[int]) -> Iterator[Batch]:
+    def _batches_of(feed, noise, epoch: int, all_sizes: list[int]) -> Generator[Batch, None, None]:
         for rows, index, sizes in feed.chunks(epoch, all_sizes):
             n_members, n = index.shape
             order = index.gather(1, noise.permutation(n))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class SharedRun(_Run):
             self.part.save(self)
             raise
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
         done = 0 if self.terms is None else self.terms.n_steps
         self.noise.begin(epoch, done)
         lanes = zip(self.feed.lanes, self.noise.orders(epoch), self.lane_sizes)
