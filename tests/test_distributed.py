@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 import torch
 from components import OBJECTIVES, PARTS, blocks_of, over, random_batch, tiny_vae
+from sklearn.base import clone
 
 from skvae import VAEImputer, VAEOutlierDetector, VAETransformer, distributed
 from skvae._pass import Batch
-from skvae.distributed import launcher
+from skvae.distributed import launcher, worker
 from skvae.distributed.group import Group, joined_group
 from skvae.exceptions import WorkerLostError
 from skvae.model_selection import StackedGridSearchCV
@@ -29,7 +30,7 @@ from skvae.objectives import ELBO
 from skvae.penalties import MMD
 from skvae.posteriors import VectorQuantized
 from skvae.streaming import source_of
-from skvae.training import Rows, Settings
+from skvae.training import Rows, Settings, train
 from skvae.training.group import as_group
 from skvae.training.lanes import LaneNoise, lane_sizes
 from skvae.training.settings import StackSettings
@@ -408,6 +409,52 @@ def test_processes_started_from_python(tmp_path):
     assert estimator.get_params().keys() == one.get_params().keys()
 
 
+def test_arrays_in_memory_stay_there_and_mapped_ones_are_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "_run", lambda folder, *_: kept.append(worker._call(folder)))
+    kept = []
+    X = table(50)
+    np.save(tmp_path / "rows.npy", X)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for source in (X, mapped):
+        with pytest.raises(FileNotFoundError):
+            distributed.fit(small(), source, sample_weight=np.ones(50))
+    # A source is read block by block, and what is learned before it is of a sample.
+    assert source_of(kept[0]["X"]) is None and source_of(kept[1]["X"]) is not None
+    assert Path(kept[1]["X"].filename) == tmp_path / "rows.npy"
+    assert all(np.array_equal(call["X"], X) for call in kept)
+
+
+@needs_fork
+def test_a_member_that_diverges_alone_does_so_in_all_processes(tmp_path, monkeypatch):
+    X = torch.as_tensor(table(200), dtype=torch.float32)
+    rows, index = Rows(X, X, None, None), torch.arange(200).expand(2, -1)
+
+    def fit():
+        vae = tiny_vae([0, 1], blocks=[("continuous", (1,) * 5)])
+        how = [Settings(max_iter=4, batch_size=50, learning_rate=rate) for rate in (1e-3, 1e9)]
+        return train(vae, ELBO(), rows, index, None, Noise([0, 1]), StackSettings(how),
+                     isolate=True).errors  # fmt: skip
+
+    first, second = in_processes(fit, tmp_path / "run")
+    assert list(first["estimator"]) == [1] and second["error"] is None
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first["flat"], second["flat"]))
+
+
+def test_a_run_that_was_lost_after_its_last_epoch_ends(tmp_path):
+    class Lost(Lanes):
+        def told(self, what):
+            self.n_told = getattr(self, "n_told", 0) + 1
+            if self.n_told == 4:  # Whether to go on, and each of three epochs.
+                raise WorkerLostError("lost another one")
+            return what
+
+    keeps = small(early_stopping=False, calibrate=False, checkpoint=str(tmp_path))
+    with as_group(Lost(2)), pytest.raises(WorkerLostError):
+        clone(keeps).fit(table())
+    whole = by_lanes(clone(keeps).set_params(checkpoint=None), table())
+    assert np.array_equal(weights(by_lanes(keeps, table())), weights(whole))
+
+
 def test_a_process_that_is_killed_is_named(tmp_path, monkeypatch):
     X, folder, started = table(), tmp_path / "checkpoint", []
     start = launcher._started
@@ -453,6 +500,7 @@ def test_a_fit_that_is_refused_says_why_from_python():
     [
         ({"n_processes": 0}, "n_processes to be an integer of at least 1, got 0"),
         ({"n_shards": 1.5}, "n_shards to be an integer of at least 1, got 1.5"),
+        ({"backend": "smoke"}, "backend to be one of .'auto', 'gloo', 'nccl'., got 'smoke'"),
         ({"timeout": -1}, "timeout to be a number of seconds, got -1"),
     ],
 )

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 
 from ..exceptions import WorkerLostError
-from .worker import CALL, ERROR, TIMEOUT, WARNINGS
+from ..streaming import source_of
+from .worker import BACKENDS, CALL, ERROR, TIMEOUT, WARNINGS
 
 # Seconds between two looks at the processes.
 PAUSE = 0.05
@@ -88,10 +90,13 @@ def fit(
     ----------
     Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
     """
-    _check(n_processes, n_shards, timeout)
+    _check(n_processes, n_shards, backend, timeout)
     call = {"X": source, "y": y, "sample_weight": sample_weight}
     if isinstance(source, (str, os.PathLike)):
         call["X"] = os.path.abspath(source)
+    elif isinstance(source, np.memmap):
+        # A source names the file, where an array would be copied.
+        call["X"] = source_of(source) or source
     with tempfile.TemporaryDirectory(prefix="skvae-") as name:
         folder = Path(name)
         joblib.dump(estimator, folder / "estimator.joblib")
@@ -107,7 +112,7 @@ def fit(
     return estimator
 
 
-def _check(n_processes, n_shards, timeout) -> None:
+def _check(n_processes, n_shards, backend, timeout) -> None:
     for name, value in {"n_processes": n_processes, "n_shards": n_shards}.items():
         absent = value is None and name == "n_shards"
         if not absent and (not isinstance(value, Integral) or value < 1):
@@ -115,6 +120,10 @@ def _check(n_processes, n_shards, timeout) -> None:
                 f"skvae.distributed.fit expects {name} to be an integer of at least 1, got "
                 f"{value!r}."
             )
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"skvae.distributed.fit expects backend to be one of {BACKENDS}, got {backend!r}."
+        )
     if not isinstance(timeout, Real) or not float(timeout) > 0:
         raise ValueError(
             f"skvae.distributed.fit expects timeout to be a number of seconds, got {timeout!r}."

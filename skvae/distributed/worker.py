@@ -16,9 +16,11 @@ import numpy as np
 import torch.distributed as dist
 
 from .._files import replacing
+from ..streaming.source import ArraySource
 from .group import Group, joined_group
 
 TIMEOUT = 300.0
+BACKENDS = ["auto", "gloo", "nccl"]
 # Names of files between the launcher and the processes.
 CALL, WARNINGS, ERROR = "call.joblib", "warnings.pickle", "error-{}.pickle"
 
@@ -35,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--source", help="Parquet file or folder, .npy file, or .joblib file of a table")
     add("--output", required=True, help="file of the fitted estimator: .joblib or .skops")
     add("--n-shards", type=int, help="parts of every batch; as many as processes if not given")
-    add("--backend", default="auto", choices=["auto", "gloo", "nccl"])
+    add("--backend", default="auto", choices=BACKENDS)
     add("--timeout", type=float, default=TIMEOUT, help="seconds to wait for another process")
     add("--report", help=argparse.SUPPRESS)
     return found
@@ -105,7 +107,12 @@ def _follow(group: Group, arguments) -> None:
 
 
 def _call(folder: str) -> dict[str, Any]:
-    return joblib.load(Path(folder, CALL), mmap_mode="r")
+    call = joblib.load(Path(folder, CALL), mmap_mode="r")
+    # Mapped to be read once; what was in memory is not for that a table beyond it.
+    call = {k: v.view(np.ndarray) if isinstance(v, np.memmap) else v for k, v in call.items()}
+    if isinstance(call["X"], ArraySource):
+        call["X"] = call["X"].X
+    return call
 
 
 def _source(path: str) -> Any:
