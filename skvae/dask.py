@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import hash as joblib_hash
 from sklearn.utils.validation import check_is_fitted
 
 try:
@@ -76,8 +77,8 @@ def map_partitions(estimator, table, method="score_samples", *, meta=None, **kwa
     if isinstance(table, (str, os.PathLike)):
         table = dd.read_parquet(os.fspath(table))
     call = _Call(method, kwargs, getattr(estimator, "feature_names_in_", None))
-    # One task of the graph, which partitions ask for.
-    shared = dask.delayed(estimator, name=f"{type(estimator).__name__}-{id(estimator):x}")
+    # One task of the graph, which partitions ask for; fitted anew it is another.
+    shared = dask.delayed(estimator, name=f"{type(estimator).__name__}-{joblib_hash(estimator)}")
     if isinstance(table, da.Array):
         return _of_array(estimator, shared, table, call)
     if not isinstance(table, dd.DataFrame):

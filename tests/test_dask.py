@@ -1,5 +1,6 @@
 """Tables of Dask and searches over processes give the bits of one call in one process."""
 
+import copy
 import os
 
 import joblib
@@ -105,6 +106,21 @@ def test_of_a_frame_only_known_columns_are_read(frame, vae):
     wide = frame.assign(more=1.0)[["more", *frame.columns[::-1]]]
     found = map_partitions(vae, dd.from_pandas(wide, npartitions=2))
     assert np.array_equal(found.compute(scheduler="synchronous"), vae.score_samples(frame))
+
+
+def test_an_estimator_that_is_fitted_anew_is_another_task(frame):
+    # Those of equal names are one to a cluster, which may hold the result of the first.
+    vae = VAETransformer(1, max_iter=1, hidden_layer_sizes=(4,), random_state=0).fit(frame)
+    table = dd.from_pandas(frame, npartitions=2)
+
+    def tasks(estimator):
+        names = {str(name) for name, *_ in map_partitions(estimator, table).dask}
+        return {name for name in names if name.startswith(("VAETransformer", "framed"))}
+
+    before = tasks(vae)
+    assert before == tasks(vae) == tasks(copy.deepcopy(vae))
+    vae.set_params(random_state=1).fit(frame)
+    assert len(before) == 2 and not before & tasks(vae)
 
 
 def test_partitions_without_rows(frame, vae):
