@@ -123,12 +123,14 @@ class ConditionalMixin:
         noise = self._noise_of(random_state)
         size: Any
         with self._arithmetic():
+            vae = self._coder()
+            by: Any = conditioning if vae.n_steps == 1 else continuation
             if conditions.is_one:
-                n, least = int(n_samples), n_draws
-                values, size = conditioning.draws_given(self._coder(), encoded, n, least, noise)
+                n = int(n_samples)
+                values, size = by.draws_given(vae, encoded, n, n_draws, noise)
             else:
                 n = n_draws or DRAWS_PER_CONDITION
-                values, size = conditioning.draws_given_each(self._coder(), encoded, n, noise)
+                values, size = by.draws_given_each(vae, encoded, n, noise)
         self._warn_of_few_draws(conditions, n, size)
         under = None if under is None else under.repeated(len(values))
         table = self._table(values, self._generator(random_state), under)
@@ -150,7 +152,7 @@ class ConditionalMixin:
             ``"miwae"`` weighs draws from the encoder and the prior by the observed cells;
             ``"annealed"`` also moves them, for rows about which the encoder is wrong;
             ``"gibbs"`` is Metropolis-within-Gibbs, with the encoder of the filled row as
-            proposal.
+            proposal.  Networks that go step by step take the first alone.
         n_draws : int, default=None
             Draws per row; None takes 500, 64 and 200.
         random_state : int, RandomState instance or None, default=None
@@ -169,12 +171,7 @@ class ConditionalMixin:
         of Deep Latent Variable Models, 2018; Ipsen, Mattei and Frellsen, not-MIWAE, 2021.
         """
         check_is_fitted(self)
-        methods = conditioning.METHODS
-        if method not in methods:
-            raise ValueError(
-                f"{type(self).__name__}.impute expects a method among {sorted(methods)}, got "
-                f"{method!r}."
-            )
+        self._check_method("impute", method)
         for name, value in (("n_imputations", n_imputations), ("n_draws", n_draws)):
             if value is not None:
                 self._check_count("impute", name, value)
@@ -188,7 +185,8 @@ class ConditionalMixin:
         if encoded.mask is not None:
             gaps = np.flatnonzero(~encoded.mask.all(1))
             part = Encoded(*(array[gaps] for array in encoded))
-            n_tried, noise = int(n_draws or methods[method].n_draws), self._noise_of(random_state)
+            n_tried = int(n_draws or conditioning.METHODS[method].n_draws)
+            noise = self._noise_of(random_state)
             with self._arithmetic():
                 tables[gaps], size = self._completed(part, method, n_tried, n_imputations, noise)
             self._warn_of_uncertain_rows(method, size)
@@ -204,7 +202,7 @@ class ConditionalMixin:
     def _completed(self, encoded: Encoded, method: str, n_draws: int, n_imputations, noise: Noise):
         """Encoded rows with their gaps filled, and the effective size of the draws behind each."""
         vae = self._coder()
-        if vae.n_steps > 1 and method == "miwae":
+        if vae.n_steps > 1:
             return continuation.completions(vae, encoded, n_draws, n_imputations, noise)
         return conditioning.completions(
             vae, encoded, method, n_draws, n_imputations, noise, self._features
@@ -218,6 +216,19 @@ class ConditionalMixin:
             )
         if value < 1:
             raise ValueError(f"{type(self).__name__}.{method} expects {name} >= 1, got {value}.")
+
+    def _check_method(self, asker: str, method) -> None:
+        asker = f"{type(self).__name__}.{asker}"
+        if method not in conditioning.METHODS:
+            raise ValueError(
+                f"{asker} expects a method among {sorted(conditioning.METHODS)}, got {method!r}."
+            )
+        if self.vae_.n_steps > 1 and method != "miwae":
+            raise ValueError(
+                f"{asker} by method={method!r} moves codes apart from cells, and by "
+                f"{self.vae_.network!r} missing cells have a say in the codes that follow. Use "
+                "method='miwae'."
+            )
 
     def _check_density(self, what: str) -> None:
         posterior = self.vae_.posterior
@@ -305,7 +316,8 @@ class ConditionalMixin:
         share = float(np.mean(size < FEW_DRAWS))
         if share <= LOW_SHARE:
             return
-        remedy = "Raise n_draws" + ("" if method == "annealed" else ", or use method='annealed'")
+        apart = method != "annealed" and self.vae_.n_steps == 1
+        remedy = "Raise n_draws" + (", or use method='annealed'" if apart else "")
         warnings.warn(
             f"{type(self).__name__}.impute: for {share:.0%} of the rows with gaps the result "
             f"rests on fewer than {FEW_DRAWS:.0f} effective draws. {remedy}.",

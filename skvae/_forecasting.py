@@ -97,6 +97,7 @@ class ForecastingMixin:
             )
         length = n_known - np.argmax(seen[:, ::-1], 1)
         if goes_on:
+            self._check_method("forecast", method)
             return self._continued(X, length, n_steps, n_imputations, n_draws, random_state)
         begin = np.maximum(length + n_steps - n_known, 0)
         room, after = moved(sequences, begin, length), length - begin

@@ -15,6 +15,9 @@ from .conditioning.shared_noise import SharedNoise
 from .noise import FixedDraws, Noise
 from .sequential import SequentialVAE, Walk
 
+# Ways through the steps of one row at least, of which drawn rows are chosen.
+MIN_WAYS = 1024
+
 
 def step_scores(vae: SequentialVAE, n_draws: int, device, encoded) -> np.ndarray:
     """Log p(x_t | x_<t) of each step, averaged over members, ``(rows, steps)``.
@@ -75,6 +78,28 @@ def completions(
     """Rows with their gaps filled, ``(rows, paths or 1, columns)``, and effective sizes."""
     tables, size = continued(vae, encoded, 0, n_draws, n_paths, noise)
     return tables[:, :, 0], size
+
+
+def draws_given(
+    vae: SequentialVAE, encoded, n_rows: int, n_draws: int | None, noise: Noise
+) -> tuple[np.ndarray, float]:
+    """Rows given the cells of one row, and how many independent rows they are worth."""
+    n_ways = max(n_draws or 0, MIN_WAYS)
+    parts, total = [], 0.0
+    for start in range(0, n_rows, n_ways):
+        n = min(n_ways, n_rows - start)
+        cells, size = completions(vae, encoded, n_ways, n, noise)
+        parts.append(cells[0])
+        total += 1.0 / (1.0 / n + 1.0 / float(size[0]))
+    return np.concatenate(parts), total
+
+
+def draws_given_each(
+    vae: SequentialVAE, encoded, n_draws: int, noise: Noise
+) -> tuple[np.ndarray, np.ndarray]:
+    """One row for each row of given cells, and the effective size of the draws behind it."""
+    cells, size = completions(vae, encoded, n_draws, 1, noise)
+    return cells[:, 0], size
 
 
 def _tables(vae: SequentialVAE, walk: Walk) -> Tensor:

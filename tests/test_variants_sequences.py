@@ -221,6 +221,42 @@ def test_a_gap_is_filled_from_both_sides(planted):
     assert np.abs(found - expected).mean() < 0.5 * from_past
 
 
+def given_cell(place, value, n_steps=8):
+    """Exact mean and deviation of the steps of the planted process given one of them."""
+    lower = np.tril(SLOPE ** np.abs(np.subtract.outer(range(n_steps), range(n_steps))))
+    covariance = (SIGNAL**2 + NOISE**2) * lower @ lower.T
+    gain = covariance[:, place] / covariance[place, place]
+    return gain * value, np.sqrt(np.diag(covariance) - gain * covariance[place])
+
+
+@pytest.mark.parametrize("place", [0, 4, 7])
+def test_rows_with_a_given_cell_are_of_the_exact_conditional(planted, place):
+    loc, scale = (getattr(planted.codec_.columns_[0], name) for name in ("loc", "scale"))
+    drawn, size = planted.sample(
+        2000, given={place: loc + 1.5 * scale}, return_effective_size=True, random_state=0
+    )
+    assert_allclose(drawn[:, place], loc + 1.5 * scale)
+    assert 200 < size <= 2000
+    Z, (mean, deviation) = (drawn - loc) / scale, given_cell(place, 1.5)
+    assert_allclose(Z.mean(0), mean, atol=0.12)
+    assert_allclose(Z.std(0), deviation, atol=0.1)
+    # By the steps before alone, those before the given one would be as if nothing were.
+    assert place == 0 or mean[place - 1] > 0.5
+    each = planted.sample(given=[{place: loc + k * scale} for k in (-2.0, 2.0)], random_state=0)
+    assert_allclose(each[:, place], loc + scale * np.array([-2.0, 2.0]))
+
+
+@pytest.mark.parametrize("method", ["annealed", "gibbs"])
+def test_codes_are_not_moved_apart_from_the_cells(planted, method):
+    X = autoregressive(5, 1, 8)
+    X[:, 3] = np.nan
+    for act in (planted.impute, planted.forecast):
+        with pytest.raises(ValueError, match="missing cells have a say in the codes that follow"):
+            act(X, method=method)
+    with pytest.raises(ValueError, match="forecast expects a method among"):
+        planted.forecast(X, method="best")
+
+
 # -------------------------------------------------------------------------------- identities
 
 
