@@ -66,8 +66,8 @@ class Collector:
 
     def fitted(self, estimator, X, sample_weight) -> None:
         """Raise ``Requested``; equal tables are kept once."""
-        if getattr(estimator, "_skl_callbacks", None):
-            # A callback follows one fit, epoch by epoch.
+        # A callback follows one fit, epoch by epoch; of a source the table is but a sample.
+        if getattr(estimator, "_skl_callbacks", None) or estimator._streamed is not None:
             raise Requested(None)
         X = self._tables.setdefault(joblib_hash(X), X)
         raise Requested(Request(_key(estimator, X, sample_weight), estimator, X, sample_weight))

@@ -223,7 +223,8 @@ class _Writing:
 
     def _check_manifest(self) -> None:
         path = self.folder / MANIFEST
-        if path.exists():
+        # Of a call that failed before its first part nothing is left to be mixed up.
+        if path.exists() and any(self.folder.glob("part-*.parquet")):
             there = json.loads(path.read_text(encoding="utf-8"))
             different = [name for name, value in self.manifest.items() if there.get(name) != value]
             if different:

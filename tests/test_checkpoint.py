@@ -489,13 +489,15 @@ def test_a_full_disk_does_not_stop_training_and_the_last_state_stays(killer, tmp
         # Where the next file is to be written, there is no space.
         part.with_name(part.name + ".tmp").symlink_to(full)
         killer.n_steps, killer.stops, killer.error = 0, {2}, error
-        with pytest.warns(CheckpointWarning, match="No space left on device. Training goes on"):
+        words = "No space left on device. Training goes on"
+        with pytest.warns(CheckpointWarning, match=words) as told:
             if error is Killed:
                 with pytest.raises(Killed):
                     clone(keeps).fit(table())
                 assert part.read_bytes() == good
             else:
                 assert bits_of(clone(keeps).fit(table()).vae_) == bits
+        assert {warning.filename for warning in told} == {__file__}
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):

@@ -568,6 +568,12 @@ def test_started_by_hand_it_says_how_to_start(monkeypatch, tmp_path):
         main(["--estimator", "a.joblib", "--source", "b.npy", "--output", "c.joblib"])
 
 
+def test_a_call_without_a_table_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        worker.main(["--estimator", "a.joblib", "--output", "c.joblib"])
+    assert "required: --source" in capsys.readouterr().err
+
+
 def test_files_of_strange_types_are_not_loaded(tmp_path):
     sio = pytest.importorskip("skops.io")
     from skvae.distributed.worker import load

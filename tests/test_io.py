@@ -334,6 +334,14 @@ def test_bad_calls_are_refused(arguments, words, vae, path, tmp_path):
         transform_parquet(vae, path, tmp_path / "y.parquet", **arguments)
 
 
+def test_a_call_that_failed_at_once_is_in_nobodys_way(vae, path, tmp_path):
+    target = tmp_path / "y.parquet"
+    with pytest.raises(ValueError, match="Leave them out of keep"):
+        transform_parquet(vae, path, target, method="reconstruct", keep=["a"])
+    transform_parquet(vae, path, target, method="reconstruct")
+    assert list(read(target).columns) == list("abcd")
+
+
 def test_a_missing_column_is_named(vae, table, tmp_path):
     pq.write_table(pa.Table.from_pandas(table.drop(columns="c")), tmp_path / "rows.parquet")
     with pytest.raises(ValueError, match="no column \\['c'\\]"):

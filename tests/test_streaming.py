@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from sklearn.model_selection import GridSearchCV
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
+from skvae.model_selection import StackedGridSearchCV
 from skvae.streaming import Stream, sample_of, source_of
 from skvae.streaming import sample as sampling
 from skvae.streaming.prefetch import ahead
@@ -293,6 +295,21 @@ def test_partial_fit_takes_an_epoch_of_a_stream(numbers, small_samples):
 def test_the_number_of_latents_is_chosen_on_the_sample(numbers, small_samples):
     vae = VAETransformer(**{**SETTINGS, "n_components": "auto"}).fit(pa.Table.from_pandas(numbers))
     assert vae.transform(numbers).shape == (N_ROWS, vae.n_components_)
+
+
+def test_a_stacked_search_trains_on_all_rows(numbers, small_samples, monkeypatch):
+    seen, chunks = [], Stream.chunks
+    monkeypatch.setattr(Stream, "chunks", lambda *how: seen.append(how[0].n_rows) or chunks(*how))
+    X = pa.Table.from_pandas(numbers)
+    settings = {"max_iter": 1, "hidden_layer_sizes": (4,), "random_state": 0}
+    scores = []
+    for kind in (GridSearchCV, StackedGridSearchCV):
+        seen.clear()
+        search = kind(VAETransformer(**settings), {"n_components": [1, 2]}, cv=2).fit(X)
+        scores.append(search.cv_results_["mean_test_score"])
+        # Two parts of training of each of four fits, and of the last on the whole.
+        assert len(seen) == 10 and min(seen) > 1_000
+    assert np.array_equal(*scores)
 
 
 METHODS = {

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         If another process ends before its time.
     """
     arguments = parser().parse_args(argv)
+    if arguments.source is None and arguments.report is None:
+        parser().error("the following arguments are required: --source")
     rank = int(os.environ.get("RANK", 0))
     try:
         with _group(arguments) as group:

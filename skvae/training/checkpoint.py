@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .._files import FolderLock, replacing
+from .._warning import level_of_caller
 from ..exceptions import CheckpointError, CheckpointWarning, DivergedError
 from ..noise import Noise
 
@@ -108,7 +109,7 @@ class Checkpoint:
     def warn(self, what: str) -> None:
         """Tell of what went wrong and does not matter to the result."""
         text = f"checkpoint={str(self.folder)!r} of {self.owner} {what}."
-        warnings.warn(text, CheckpointWarning, stacklevel=2)
+        warnings.warn(text, CheckpointWarning, stacklevel=level_of_caller())
 
     def _open(self) -> None:
         """Go on with the fit that is here, or begin a new one."""
