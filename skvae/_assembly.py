@@ -61,6 +61,13 @@ def _check_together(parts: dict[str, Component], objective: Objective | None) ->
             f"{objective!r} looks at what a code does to the cells alone, and with "
             f"{parts['network']!r} it moves later codes too. Use objective='iwae'."
         )
+    for axis in ("supervision", "missingness"):
+        part = parts.get(axis)
+        if part is not None and isinstance(objective, ELBO) and objective.hold_noise:
+            raise ValueError(
+                f"{objective!r} looks at the cells alone while their noise is held, and {axis}="
+                f"{part!r} would learn nothing meanwhile. Use hold_noise=False."
+            )
     if supervision is None or not supervision.of_classes:
         return
     for axis, part, is_apart in (

@@ -174,7 +174,7 @@ class ELBO(Objective):
     def _loss(self, step: Pass, weight: float, target=None) -> Tensor:
         per_latent = step.mean_kl
         if np.ndim(target):
-            return weight * _missed(step, target) - step.mean_log_likelihood
+            return weight * _missed(step, self.capacity, target) - step.mean_log_likelihood
         if self.free_bits:
             per_latent = per_latent.clamp_min(self.free_bits)
         kl = per_latent.sum(-1)
@@ -220,14 +220,14 @@ def _with_noise_held(step: Pass) -> Pass:
     return replace(step, likelihood=likelihood, log_likelihood=log_likelihood)
 
 
-def _missed(step: Pass, targets) -> Tensor:
+def _missed(step: Pass, capacity, targets) -> Tensor:
     """How far the nats of numbers and of a category are from two targets, ``(members,)``."""
     n_categories = getattr(step.posterior, "n_categories", None)
     nats = step.mean_kl
-    if n_categories is None or len(targets) != 2 or nats.shape[-1] < 2:
+    if n_categories is None or len(targets) != 2 or nats.shape[-1] < 2 or min(capacity) < 0:
         raise ValueError(
-            f"ELBO(capacity={tuple(targets)}) expects a target for numbers and one for a "
-            f"category, and this model gives {nats.shape[-1]} KL terms of "
+            f"ELBO(capacity={capacity!r}) expects a target for numbers and one for a category, "
+            f"neither below 0, and this model gives {nats.shape[-1]} KL terms of "
             f"{type(step.posterior).__name__}. Use posterior='joint' with prior='aggregate' or "
             "prior='normal', or one number."
         )

@@ -1,6 +1,7 @@
 """Numbers beside a category, each with a capacity of its own."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -47,11 +48,13 @@ def test_each_part_has_its_own_target_and_price():
         ({}, (1.0, 1.0)),
         ({"posterior": Joint(2)}, (1.0, 1.0, 1.0)),
         ({"posterior": Joint(2), "prior": GaussianMixture(2)}, (1.0, 1.0)),
+        ({"posterior": Joint(2)}, (-1.0, 1.0)),
     ],
 )
 def test_two_targets_need_two_parts(params, capacity):
-    with pytest.raises(ValueError, match="a target for numbers and one for a category"):
-        small(objective=ELBO(capacity=capacity), **params).fit(table())
+    told = re.escape(f"capacity={capacity}) expects a target for numbers and one for a category")
+    with pytest.raises(ValueError, match=told):
+        small(objective=ELBO(capacity=capacity, warm_up=5), **params).fit(table())
 
 
 def fitted(X, capacity, **params):

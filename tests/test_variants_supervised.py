@@ -19,6 +19,7 @@ from skvae._pass import Batch
 from skvae.likelihoods import Columnwise, Normal
 from skvae.networks import MLP
 from skvae.noise import FixedDraws, Noise
+from skvae.objectives import ELBO
 from skvae.posteriors import DiagonalNormal
 from skvae.priors import StandardNormal
 from skvae.semi_supervised import SemiSupervisedVAE
@@ -237,6 +238,18 @@ def predicted():
     X, y = molecules()
     y[::2] = np.nan
     return by_properties(X, y)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"supervision": "classes"}, {"supervision": "properties"}, {"missingness": "self_masking"}],
+)
+def test_noise_is_held_where_cells_are_all_there_is_to_learn(parts):
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    held = VAETransformer(1, objective=ELBO(warm_up=2, hold_noise=True), max_iter=2, **parts)
+    with pytest.raises(ValueError, match="would learn nothing meanwhile. Use hold_noise=False"):
+        held.fit(X, y)
+    assert held.set_params(objective__hold_noise=False).fit(X, y).n_iter_ == 2
 
 
 def test_unknown_properties_take_no_part():
