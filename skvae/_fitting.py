@@ -171,7 +171,7 @@ class FittingMixin(SourceMixin):
             self._build(parts, noise, n_rows)
             if n_epochs and self.vae_.n_steps > 1 and self.objective == "auto":
                 # Batches that come one by one have no end, and a warm-up is a part of the whole.
-                self.objective_ = self.objective_.honest()
+                self.objective_: Any = self.objective_.honest()
             note_conditions(self.vae_, rows, train_index)
             if self.vae_.penalty is not None:
                 with self._arithmetic():
