@@ -65,7 +65,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         whose price in the bound the second part of training gives back; and ``ELBO()`` for
         tables of counts and flags alone, whose codes are informative as they are.
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint", \
-            "ladder", "residual_ladder"} or Posterior, default="normal"
+            "ladder", "residual_ladder", "fixed_normal"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
             default="aggregate"
@@ -78,10 +78,10 @@ class VAEOutlierDetector(  # type: ignore[misc]
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens"} or \
-            Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens", \
+            "linear_encoder"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
-    view : {"denoising"} or View or None, default="denoising"
+    view : {"denoising", "binarized"} or View or None, default="denoising"
         What the encoder is shown of a row in training.
     missingness : {"self_masking"} or Missingness or None, default=None
         How cells come to be missing: None, in a way that the observed cells explain; else by

@@ -47,7 +47,7 @@ class VAETransformer(
         tables of counts and flags alone, whose codes are informative as they are; networks that
         go step by step have a warm-up.
     posterior : {"normal", "deterministic", "epanechnikov", "vector_quantized", "joint", \
-            "ladder", "residual_ladder"} or Posterior, default="normal"
+            "ladder", "residual_ladder", "fixed_normal"} or Posterior, default="normal"
         Family of q(z|x).
     prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
             default="aggregate"
@@ -60,10 +60,11 @@ class VAETransformer(
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and
         categories in an order, have their own in any case.
-    network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens"} or \
-            Network, default="mlp"
+    network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens", \
+            "linear_encoder"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.
-    view : {"denoising", "time_lagged", "binarized"} or View or None, default="denoising"
+    view : {"denoising", "time_lagged", "past_future", "binarized"} or View or None, \
+            default="denoising"
         What the encoder is shown of a row in training; with ``"binarized"``, zeros and ones drawn
         anew from probabilities.
     missingness : {"self_masking"} or Missingness or None, default=None

@@ -129,3 +129,15 @@ def test_public_methods_are_documented(cls):
         assert " ".join(doc["Summary"]).endswith("."), f"{name}: the summary is a sentence"
         unknown = set(documented(doc)) - set(accepted(method))
         assert not unknown, f"{name} documents {unknown}, which it does not take"
+
+
+# Penalties are told of by their dict; rows that explain others have no score.
+@pytest.mark.parametrize("name", ["VAETransformer", "VAEOutlierDetector"])
+@pytest.mark.parametrize("axis", ["objective", "posterior", "prior", "network", "view"])
+def test_docstrings_name_every_string_of_an_axis(name, axis):
+    skvae, base = importlib.import_module("skvae"), importlib.import_module("skvae._base")
+    parameters = docscrape.ClassDoc(getattr(skvae, name))["Parameters"]
+    (told,) = (parameter.type for parameter in parameters if parameter.name == axis)
+    left_out = {"time_lagged", "past_future"} if name == "VAEOutlierDetector" else set()
+    for spelling in set(base.AXES[axis]) - left_out:
+        assert f'"{spelling}"' in told
