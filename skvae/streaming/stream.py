@@ -1,4 +1,4 @@
-"""Training rows in shuffled chunks, read and encoded while the last ones are trained on."""
+"""Training rows in shuffled chunks, read while the last ones are trained on."""
 
 from __future__ import annotations
 
@@ -87,14 +87,16 @@ class Stream:
         sizes : list of int
             Rows of all batches of the epoch.
         """
-        groups = self._groups(sizes)
-        return ahead(self._encoded(np.random.default_rng([self.seed, epoch]), groups))
+        generator = np.random.default_rng([self.seed, epoch])
+        # A thread reads; it would only be in the way of training if it encoded, too.
+        for chosen, group in ahead(self._read(generator, self._groups(sizes))):
+            yield self._encoded(chosen), group
 
     def _groups(self, sizes: Sequence[int]) -> list[list[int]]:
         at_once = max(self.chunk_rows // max(max(sizes), 1), 1)
         return [list(sizes[k : k + at_once]) for k in range(0, len(sizes), at_once)]
 
-    def _encoded(self, generator, groups) -> Iterator[tuple[Any, list[int]]]:
+    def _read(self, generator, groups) -> Iterator[tuple[list, list[int]]]:
         blocks = self._kept(shuffled(self.source, self.pieces, generator))
         held: list[tuple[np.ndarray, Any]] = []
         for group in groups:
@@ -102,11 +104,13 @@ class Stream:
             while sum(len(places) for places, _ in held) < needed:
                 held.append(next(blocks))
             chosen, held = _cut(held, needed, self.source)
-            weights = None
-            if self.sample_weight is not None:
-                weights = self.sample_weight[np.concatenate([places for places, _ in chosen])]
-            table = self.source.table([block for _, block in chosen])
-            yield self.encode(table, weights), group
+            yield chosen, group
+
+    def _encoded(self, chosen: list[tuple[np.ndarray, Any]]) -> Any:
+        weights = None
+        if self.sample_weight is not None:
+            weights = self.sample_weight[np.concatenate([places for places, _ in chosen])]
+        return self.encode(self.source.table([block for _, block in chosen]), weights)
 
     def _kept(self, blocks) -> Iterator[tuple[np.ndarray, Any]]:
         """Blocks without the rows that are left out, with the places of the others."""
