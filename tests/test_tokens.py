@@ -395,15 +395,22 @@ def test_what_else_a_model_of_tokens_gives():
 
 
 def test_members_of_a_stack_are_what_they_are_alone():
-    X = np.random.default_rng(0).integers(4, size=(80, 4))
-    settings = {"network": Tokens(8, 4), "max_iter": 3, "likelihood": TokenSequence(8, 4)}
-    stack = VAETransformer(2, n_members=2, random_state=0, **settings).fit(X)
-    best = stack.best_member_
-    codes = stack.transform(X)
-    stack.vae_.select(torch.tensor([best]))
-    stack.best_member_ = 0
-    assert_array_equal(stack.transform(X), codes)
-    assert_array_equal(stack.reconstruct(X), stack.reconstruct(X[::-1])[::-1])
+    X = np.random.default_rng(0).integers(4, size=(80, 4)).astype(float)
+    X[::9, 2] = np.nan
+    settings = {"network": Tokens(8, 4), "likelihood": TokenSequence(8, 4, word_dropout=0.2)}
+    stack, *alone = (
+        VAETransformer(2, n_members=len(seeds), max_iter=3, random_state=0, **settings)._fit(
+            X, None, seeds=np.array(seeds)
+        )
+        for seeds in (SEEDS, SEEDS[:1], SEEDS[1:])
+    )
+    for i, one in enumerate(alone):
+        pairs = zip(stack.vae_.parameters(), one.vae_.parameters(), strict=True)
+        assert all(torch.equal(ours[i : i + 1], theirs) for ours, theirs in pairs)
+    scores = [one.score_samples(X) for one in alone]
+    assert_allclose(stack.score_samples(X), np.mean(scores, 0), rtol=1e-6)
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    assert_array_equal(stack.transform(X), alone[stack.best_member_].transform(X))
 
 
 # ------------------------------------------------------------- several parts, one with a property
