@@ -288,14 +288,16 @@ class _Writing:
         return pa.table(kept | columns)
 
     def _columns(self, result, n_rows: int) -> Iterator[tuple[str, Any]]:
-        if container_of(result) != "numpy":
-            yield from ((str(name), result[name]) for name in result.columns)
-            return
-        if not isinstance(result, np.ndarray) or len(result) != n_rows or result.ndim > 2:
+        is_frame = container_of(result) != "numpy"
+        is_table = is_frame or (isinstance(result, np.ndarray) and 1 <= result.ndim <= 2)
+        if not is_table or len(result) != n_rows:
             raise ValueError(
                 f"transform_parquet expected {self.method} of {type(self.estimator).__name__} to "
                 f"give one row per row in one table, got {type(result).__name__}."
             )
+        if is_frame:
+            yield from ((str(name), result[name]) for name in result.columns)
+            return
         if result.ndim == 1:
             yield self.method, result
             return

@@ -582,3 +582,5 @@ def test_a_fingerprint_is_of_cells_names_and_dtypes():
     labels = np.array(["a", "b", None], dtype=object)
     assert fingerprint(labels) == fingerprint(pd.Series(labels, dtype=object))
     assert fingerprint(labels) != fingerprint(labels[::-1])
+    days = np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]")
+    assert fingerprint(days) == fingerprint(days.copy()) != fingerprint(days[::-1])

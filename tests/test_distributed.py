@@ -392,8 +392,13 @@ def test_a_mapped_array_is_mapped_by_each_process(tmp_path, monkeypatch):
     X = np.load(tmp_path / "rows.npy", mmap_mode="r")
     copied = pickle.loads(pickle.dumps(source_of(X)))
     assert isinstance(copied.X, np.memmap) and np.array_equal(copied.X, X)
-    part = pickle.loads(pickle.dumps(source_of(X[100:])))
-    assert np.array_equal(part.X, X[100:])
+    for some in (X[100:], X[100:200], X.T[:2].T, X[::2], X[:, 1:]):
+        part = pickle.loads(pickle.dumps(source_of(some)))
+        assert np.array_equal(part.X, some)
+        # Rows that lie one behind the other are mapped, too.
+        is_mapped = some.flags.c_contiguous
+        assert isinstance(part.X, np.memmap) == is_mapped
+        assert not is_mapped or part.fingerprint() == source_of(some).fingerprint()
     one = by_lanes(small(), X)
     first, second = in_processes(lambda: small().fit(X), tmp_path / "run")
     assert second["error"] is None
@@ -438,6 +443,25 @@ def test_a_member_that_diverges_alone_does_so_in_all_processes(tmp_path, monkeyp
     first, second = in_processes(fit, tmp_path / "run")
     assert list(first["estimator"]) == [1] and second["error"] is None
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first["flat"], second["flat"]))
+
+
+@needs_fork
+def test_moments_of_an_earlier_run_are_those_of_all_processes(tmp_path):
+    X = torch.as_tensor(table(200), dtype=torch.float32)
+    rows, index = Rows(X, X, None, None), torch.arange(200).expand(1, -1)
+
+    def fit():
+        vae, state = tiny_vae([0], blocks=[("continuous", (1,) * 5)]), None
+        how = Settings(max_iter=2, batch_size=50, learning_rate=1e-2)
+        for seed in range(2):
+            history = train(vae, ELBO(), rows, index, None, Noise([seed]), how,
+                            optimizer_state=state)  # fmt: skip
+            state = history.optimizer_state
+        return state
+
+    first, second = in_processes(fit, tmp_path / "run")
+    assert second["error"] is None and float(first["estimator"][2]) == 16.0
+    assert all(np.array_equal(a, b) for a, b in zip(first["flat"], second["flat"]))
 
 
 def test_a_run_that_was_lost_after_its_last_epoch_ends(tmp_path):

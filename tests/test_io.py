@@ -342,6 +342,18 @@ def test_a_call_that_failed_at_once_is_in_nobodys_way(vae, path, tmp_path):
     assert list(read(target).columns) == list("abcd")
 
 
+def test_a_frame_of_fewer_rows_is_no_result(path, tmp_path):
+    class Shorter(Failing):
+        def __reduce__(self):
+            return dict, ()
+
+        def transform(self, X):
+            return X.iloc[1:]
+
+    with pytest.raises(ValueError, match="one row per row"):
+        transform_parquet(Shorter([], 0), path, tmp_path / "y.parquet")
+
+
 def test_a_missing_column_is_named(vae, table, tmp_path):
     pq.write_table(pa.Table.from_pandas(table.drop(columns="c")), tmp_path / "rows.parquet")
     with pytest.raises(ValueError, match="no column \\['c'\\]"):

@@ -171,11 +171,14 @@ class ArraySource(Source):
 
     def __reduce__(self):
         # Another process maps the file itself.
-        X = self.X
-        if not isinstance(X, np.memmap) or not isinstance(X.base, mmap):
+        X: Any = self.X
+        # What rows were taken of is the base of their array.
+        root: Any = X.base if isinstance(X.base, np.memmap) else X
+        is_mapped = isinstance(root, np.memmap) and isinstance(root.base, mmap)
+        if not is_mapped or not (X.flags.c_contiguous or X.flags.f_contiguous):
             return type(self), (np.asarray(X),)
-        file = X.filename, X.dtype, "r", X.offset, X.shape, "F" if X.flags.fnc else "C"
-        return _mapped, file
+        offset = root.offset + X.ctypes.data - root.ctypes.data
+        return _mapped, (X.filename, X.dtype, "r", offset, X.shape, "F" if X.flags.fnc else "C")
 
     def read(self, piece: Piece) -> Iterator[np.ndarray]:
         yield np.array(self.X[piece.first : piece.first + piece.n_rows])

@@ -57,4 +57,6 @@ def _plain(value: Any) -> bytes:
 def _add(digest, array: np.ndarray) -> None:
     array = np.atleast_1d(array)
     for start in range(0, len(array), ROWS_AT_ONCE):
-        digest.update(np.ascontiguousarray(array[start : start + ROWS_AT_ONCE]).data)
+        rows = np.ascontiguousarray(array[start : start + ROWS_AT_ONCE])
+        # Dates have no buffer of their own.
+        digest.update(rows.reshape(-1).view(np.uint8).data)

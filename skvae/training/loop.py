@@ -93,9 +93,8 @@ def train(
     group = current_group() if group is None else group
     begin = _Run if group is None else group.run
     with process, in_training(settings.batch_size), np.errstate(all="ignore"):
-        how = settings, stream, isolate
+        how = settings, stream, isolate, optimizer_state
         run = begin(vae, objective, rows, train_index, validation_index, noise, *how)
-        run.optimizer.load_state(optimizer_state)
         run.part = next_part()
         return run.fit(on_epoch)
 
@@ -106,12 +105,13 @@ class _Run:
 
     def __init__(
         self, vae, objective, rows, train_index, validation_index, noise, settings, stream=None,
-        isolate=False,
+        isolate=False, optimizer_state=None,
     ):  # fmt: skip
         self.vae, self.objective, self.rows = vae, objective, rows
         self.train_index, self.noise, self.settings = train_index, noise, settings
         self.isolate = isolate
         self.optimizer = FlatAdam(vae, settings.weight_decay, settings.clip_norm)
+        self.optimizer.load_state(optimizer_state)
         # The whole stack is put together again at the end, whoever stopped on the way.
         self.whole = self.optimizer
         self.best = self.optimizer.flat.clone()
