@@ -277,6 +277,21 @@ def test_spectral_norm_of_a_convolution_is_that_of_its_matrix():
     assert frobenius > 1.2 * total
 
 
+@pytest.mark.parametrize("shape", [(8, 128), (128, 64), (64, 8), (128, 128), (40, 36), (6, 54)])
+def test_singular_values_of_a_stack_are_those_of_its_members(shape):
+    stack = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    found = []
+    for matrices in (stack, *stack.split(1)):
+        matrices = matrices.clone().requires_grad_()
+        square = largest_square(matrices)
+        found.append((square, *torch.autograd.grad(square.sqrt().sum(), matrices)))
+    for ours, *theirs in zip(*found):
+        assert torch.equal(ours, torch.cat(theirs))
+    exact = [np.linalg.svd(matrix, compute_uv=False)[0] for matrix in stack.numpy()]
+    assert_allclose(found[0][0].sqrt().detach(), exact, rtol=0.02)
+    assert np.ptp(exact) > 0.01
+
+
 def test_spectral_norm_keeps_layers_flat():
     X = nested(300)[0]
     spectra = []

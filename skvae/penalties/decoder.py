@@ -174,9 +174,10 @@ def _matrices(step: Pass) -> list[Tensor]:
 
 def largest_square(matrix: Tensor) -> Tensor:
     """Square of the largest singular value, ``(members,)``."""
+    # In memory by rows: other products round otherwise in a stack.
+    wide = matrix if matrix.shape[1] <= matrix.shape[2] else matrix.mT.contiguous()
     with torch.no_grad():
-        small = matrix.shape[1] <= matrix.shape[2]
-        gram = torch.bmm(matrix, matrix.mT) if small else torch.bmm(matrix.mT, matrix)
+        gram = torch.bmm(wide, wide.mT)
         power = gram
         for _ in range(N_SQUARINGS):
             size = power.diagonal(dim1=1, dim2=2).sum(-1).clamp_min(1e-30)
@@ -186,5 +187,4 @@ def largest_square(matrix: Tensor) -> Tensor:
         place = power.diagonal(dim1=1, dim2=2).argmax(-1)
         vector = power.gather(2, place[:, None, None].expand(-1, power.shape[1], 1))
         vector = vector / vector.square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
-    sent = torch.bmm(vector.mT, matrix) if small else torch.bmm(matrix, vector)
-    return sent.square().sum((1, 2))
+    return torch.bmm(vector.mT, wide).square().sum((1, 2))

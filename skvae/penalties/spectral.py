@@ -37,7 +37,7 @@ class SpectralNorm(WeightedPenalty):
     Miyato, Spectral Norm Regularization, 2017.
     """
 
-    decodes = True
+    decodes = rows_apart = True
 
     def __init__(self, weight=0.01):
         super().__init__()
