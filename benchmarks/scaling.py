@@ -2,7 +2,7 @@
 
 Each point is measured in a process of its own, on one thread.
 
-    python benchmarks/scaling.py [--rounds 3]
+    python benchmarks/scaling.py [--rounds 3] [--streams]
 
 Results go to ``benchmarks/results/scaling.md``, the picture to ``docs/_static/scaling.png``.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 # First of all, because it holds the libraries to one thread.
 from _common import RESULTS, cpu_seconds, default, hand_in, one_thread, table, whole_process
 
+import _scaling_streams as streams  # isort: skip
 from _memory import MIB, peak_growth  # isort: skip
 from _report import Machine, markdown_table, paragraphs, write  # isort: skip
 
@@ -32,7 +33,8 @@ LONG = 10.0
 SMALLEST = 0.01
 PICTURE = Path(__file__).parents[1] / "docs" / "_static" / "scaling.png"
 
-HEAD = ["# Scaling", "", "`python benchmarks/scaling.py`."]
+HEAD = ["# Scaling", "", "`python benchmarks/scaling.py`, and `--streams` of it for files."]
+TITLES = ["Scaling of fit and score", streams.TITLE]
 NOTES = f"""
 CPU seconds and peak memory of `fit` ({N_EPOCHS} epochs in batches of {BATCH_SIZE}, else the
 defaults, start and calibration included) and of `score_samples` on the same rows (16 draws, the
@@ -208,14 +210,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "scaling.md")
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--point", type=int, nargs=3, help="rows, columns, members: only these")
+    parser.add_argument("--stream", nargs=3, help="rows, path, rounds: only this file")
+    parser.add_argument("--streams", action="store_true", help="from Parquet files, only these")
+    parser.add_argument("--folder", help="for the Parquet files, 2.5 GB at most")
     options = parser.parse_args()
     if options.point:
         hand_in(measure(*options.point))
         return
+    if options.stream:
+        streams.hand_in_point(*options.stream)
+        return
+    if options.streams:
+        lines = streams.section(__file__, options.folder, options.rounds)
+        write(options.output, HEAD, TITLES, {streams.TITLE: lines})
+        return
     machine = Machine()
     best = measure_all(options.rounds)
     lines = [*paragraphs(NOTES), *tables(best), "", *machine.describe(options.rounds)]
-    write(options.output, HEAD, ["Scaling of fit and score"], {"Scaling of fit and score": lines})
+    write(options.output, HEAD, TITLES, {TITLES[0]: lines})
     draw(best, options.picture)
 
 
