@@ -150,6 +150,7 @@ def test_weights_follow_their_rows(numbers):
         ("nowhere.parquet", FileNotFoundError, "nothing at"),
         (pa.table({"a": pa.array([[1], [2]])}), TypeError, "'a'"),
         (pa.table({"a": pa.array([], pa.float64())}), ValueError, "at least one row"),
+        (pa.table([[1.0, 2.0]] * 2, names=["a", "a"]), ValueError, "got duplicates: 'a'"),
     ],
 )
 def test_what_cannot_be_read_is_refused(bad, error, words):
@@ -229,6 +230,17 @@ def test_columns_look_alike_in_every_part():
         assert part["day"].dtype == whole["day"].dtype
         assert part["kind"].dtype.name == "category"
     assert whole["price"].tolist() == [1.5] * 5
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_dates_of_a_zone_are_those_of_the_frame(zone, tmp_path):
+    table = frame(200)
+    table["day"] = table["day"].dt.tz_localize(zone)
+    whole = VAETransformer(**SETTINGS).fit(table)
+    X = as_path(table, tmp_path)
+    ours = VAETransformer(**SETTINGS).fit(X)
+    assert np.array_equal(ours.score_samples(X), whole.score_samples(table))
+    assert str(ours.reconstruct(X)["day"].dt.tz) == zone
 
 
 # -- estimators ---------------------------------------------------------------------------

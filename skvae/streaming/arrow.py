@@ -19,6 +19,7 @@ except ImportError as error:  # pragma: no cover - pyarrow is there where tests 
 
 from ..table.arrow import frame_of, plain_schema
 from ..table.fingerprint import fingerprint
+from ..table.refusals import refuse_duplicates
 from .source import Extreme, Piece, Source
 
 # What pandas writes for an index without a name.
@@ -37,6 +38,7 @@ class ArrowSource(Source):
 
     def __init__(self, schema: pa.Schema, pieces: list[Piece]):
         kept = [field for field in schema if not field.name.startswith(INDEX)]
+        refuse_duplicates([field.name for field in kept])
         self.schema = plain_schema(pa.schema(kept))
         super().__init__(list(self.schema.names), pieces)
         if not self.n_rows:

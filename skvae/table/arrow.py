@@ -1,4 +1,4 @@
-"""Blocks of Arrow data as pandas frames whose dtypes do not depend on the block."""
+"""Blocks of Arrow data as pandas frames, whose columns are read alike in every block."""
 
 from __future__ import annotations
 

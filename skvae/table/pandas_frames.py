@@ -138,7 +138,8 @@ def _read_dates(name, column):
 def _is_named(zone) -> bool:
     """Whether a time zone can be had again by its name, which is all that is kept."""
     try:
-        return pd.DatetimeTZDtype("ns", str(zone)).tz == zone
+        # Of UTC there are several, which are not equal: those of datetime and of zoneinfo.
+        return str(zone) == "UTC" or pd.DatetimeTZDtype("ns", str(zone)).tz == zone
     except (TypeError, ValueError, KeyError):
         return False
 
