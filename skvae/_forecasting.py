@@ -98,6 +98,12 @@ class ForecastingMixin:
         length = n_known - np.argmax(seen[:, ::-1], 1)
         if goes_on:
             self._check_method("forecast", method)
+            behind = n_known - 1 - self.vae_.network.last_step
+            if behind:
+                raise ValueError(
+                    f"{asker} goes on from the last step, and the last {behind} of {n_known} were "
+                    "missing or constant in fit. Fit without their columns."
+                )
             return self._continued(X, length, n_steps, n_imputations, n_draws, random_state)
         begin = np.maximum(length + n_steps - n_known, 0)
         room, after = moved(sequences, begin, length), length - begin

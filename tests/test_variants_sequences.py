@@ -393,6 +393,15 @@ def test_steps_may_have_several_features_some_of_them_constant():
     assert vae.sensitivities().shape == (5, 10)
 
 
+@pytest.mark.parametrize("end", [np.nan, 2.0])
+def test_forecasts_need_a_last_step_that_varies(end):
+    X = autoregressive(60, 0, 8)
+    X[:, 6:] = end
+    with pytest.raises(ValueError, match="the last 2 of 8 were missing or constant in fit"):
+        quick(X).forecast(X, 3)
+    assert np.ptp(quick(X[:, :6]).forecast(X[:, :6], 3), axis=0).min() > 0.1
+
+
 def test_search_over_units_by_the_string():
     vae = quick(network="variational_recurrent", hidden_layer_sizes=(7,))
     grid = {"network__n_units": [3, 5]}

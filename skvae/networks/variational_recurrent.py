@@ -147,6 +147,9 @@ class VariationalRecurrent(CellNetwork):
         places = list(range(n_places) if shapes.places is None else shapes.places)
         column = torch.full((n_places,), self.n_cells)
         column[places] = torch.arange(self.n_cells)
+        # The last step of which the table says the most.
+        modelled = (column < self.n_cells).view(self.n_steps, -1).sum(1)
+        self.last_step = int(torch.nonzero(modelled == modelled.max()).max())
         for name, index in (("column", column), ("place", torch.tensor(places))):
             index = index.to(noise.device).expand(noise.n_members, -1)
             self.register_buffer(name, index.clone())
