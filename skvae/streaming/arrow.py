@@ -59,6 +59,9 @@ class ArrowSource(Source):
     def table(self, blocks: Sequence[pa.RecordBatch]) -> Any:
         return frame_of(blocks, self.schema)
 
+    def contents(self) -> Any:
+        return [fingerprint(self.table([block])) for _, block in self.blocks()]
+
     def extremes(self, block: pa.RecordBatch, known: Mapping[Any, float]) -> Iterator[Extreme]:
         for name, column in zip(block.schema.names, block.columns):
             if (name, "missing") not in known:
@@ -89,9 +92,6 @@ class TableSource(ArrowSource):
 
     def select(self, names: Sequence[str]) -> Source:
         return TableSource(self.arrow.select(list(names)))
-
-    def contents(self) -> Any:
-        return [fingerprint(self.table([block])) for _, block in self.blocks()]
 
 
 class DatasetSource(ArrowSource):
@@ -129,16 +129,14 @@ class DatasetSource(ArrowSource):
     def contents(self) -> Any:
         paths = sorted(getattr(self.dataset, "files", ()))
         if not paths:  # In memory.
-            return [fingerprint(self.table([block])) for _, block in self.blocks()]
+            return super().contents()
         files = self.dataset.filesystem.get_file_info(paths)
         return [(file.path, file.size, file.mtime_ns) for file in files]
 
 
-def dataset_source(X) -> Source:
-    """The source of a dataset, or of the Parquet files at a path."""
-    if isinstance(X, ds.Dataset):
-        return DatasetSource(X)
-    path = os.fspath(X)
+def source_at(path) -> Source:
+    """The source of the Parquet files at a path."""
+    path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(
             f"Expected a Parquet file or a folder of them, but there is nothing at {path!r}. A "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from mmap import mmap
 from typing import Any, NamedTuple
 
@@ -75,7 +74,11 @@ class Source:
     @property
     def block_rows(self) -> int:
         """How many rows a block has at most."""
-        return max(min(BLOCK_ROWS, BLOCK_CELLS // max(self.n_columns, 1)), 1)
+        return self.at_once(BLOCK_ROWS, BLOCK_CELLS)
+
+    def at_once(self, n_rows: int, n_cells: int) -> int:
+        """So many rows, or as many as have so many cells where these are fewer; one at least."""
+        return max(min(n_rows, n_cells // max(self.n_columns, 1)), 1)
 
     def read(self, piece: Piece) -> Iterator[Any]:
         """Yield the blocks of a piece, in the order of its rows."""
@@ -160,14 +163,13 @@ class ArraySource(Source):
 
     def __init__(self, X: np.ndarray):
         self.X = X
-        self._width = X.shape[1]
         starts = range(0, len(X), self.block_rows)
         sizes = (min(self.block_rows, len(X) - start) for start in starts)
         super().__init__(None, [Piece(s, n, s) for s, n in zip(starts, sizes)])
 
     @property
     def n_columns(self) -> int:
-        return self._width
+        return self.X.shape[1]
 
     def __reduce__(self):
         # Another process maps the file itself.
@@ -187,7 +189,7 @@ class ArraySource(Source):
         return block[rows]
 
     def table(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(blocks) if blocks else np.empty((0, self._width), self.X.dtype)
+        return np.concatenate(blocks) if blocks else np.empty((0, self.n_columns), self.X.dtype)
 
     def extremes(self, block: np.ndarray, known: Mapping[Any, float]) -> Iterator[Extreme]:
         missing = np.isnan(block) if block.dtype.kind == "f" else np.zeros(block.shape, bool)
@@ -238,28 +240,16 @@ def source_of(X: Any) -> Source | None:
     if isinstance(X, np.memmap):
         return ArraySource(X) if X.ndim == 2 and X.dtype.kind in "fiub" and len(X) else None
     if isinstance(X, (str, os.PathLike)):
-        return _arrow().dataset_source(X)
-    module, bases = type(X).__module__.split(".")[0], _bases(X)
-    if module != "pyarrow" or not bases & _READERS.keys():
+        return _arrow().source_at(X)
+    if type(X).__module__.split(".")[0] != "pyarrow":
         return None
-    return next(read for name, read in _READERS.items() if name in bases)(X)
-
-
-def _bases(X) -> set[str]:
-    return {base.__name__ for base in type(X).__mro__}
+    kinds = {base.__name__ for base in type(X).__mro__}
+    if "Dataset" in kinds:
+        return _arrow().DatasetSource(X)
+    return _arrow().TableSource(X) if "Table" in kinds else None
 
 
 def _arrow():
     from . import arrow
 
     return arrow
-
-
-def _read_arrow(name: str, X):
-    return getattr(_arrow(), name)(X)
-
-
-_READERS = {
-    "Dataset": partial(_read_arrow, "dataset_source"),
-    "Table": partial(_read_arrow, "TableSource"),
-}

@@ -53,7 +53,7 @@ class Stream:
     @property
     def chunk_rows(self) -> int:
         """How many rows are mixed at once, about."""
-        return max(min(CHUNK_ROWS, CHUNK_CELLS // max(self.source.n_columns, 1)), 1)
+        return self.source.at_once(CHUNK_ROWS, CHUNK_CELLS)
 
     def lanes(self, n: int) -> list[Stream]:
         """Cut the stream into ``n`` streams of whole pieces, of as equal length as these allow.
