@@ -105,6 +105,8 @@ def measure(n: int, source: str, batch_size: int) -> dict[str, float]:
             process.start()
         for process in members:
             process.join()
+        if any(process.exitcode for process in members):
+            raise RuntimeError(f"A process of {n} ended with an error; its message is above.")
         found = np.array([np.load(Path(folder, f"{rank}.npy")) for rank in range(n)])
     wall, cpu, n_bytes, least, median = found.max(0)
     return {"wall": wall, "cpu": cpu, "bytes": n_bytes, "sum": least, "median": median}

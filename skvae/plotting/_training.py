@@ -135,7 +135,9 @@ class TrainingDisplay:
                 markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
                 label=f"kept: epoch {self.best_epoch}",
             )  # fmt: skip
-            title = f"Best held-out bound {number(best)}, epoch {self.best_epoch} of {len(epochs)}"
+            # The best by what was minimised, which may weigh the bound otherwise.
+            kept = f"epoch {self.best_epoch} of {len(epochs)}"
+            title = f"Held-out bound {number(best)}, kept from {kept}"
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel("Epoch", color=INK)
         ax.set_ylabel("Bound on log p(x) (nats per row)", color=INK)
