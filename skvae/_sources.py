@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,22 +25,34 @@ CELLS_AT_ONCE = 1 << 21
 OF_A_FIT = "_streamed", "_skl_", "_callback", "_parent_callback"
 
 
+class _Streamed(NamedTuple):
+    """What a fit learns from: a sample of a source, then all of it in a stream."""
+
+    sample: Sample
+    source: Source
+    # Of all rows.
+    weight: np.ndarray | None
+    seed: int
+
+    @property
+    def sample_weight(self) -> np.ndarray | None:
+        """Weights of the rows drawn."""
+        return None if self.weight is None else self.weight[self.sample.rows]
+
+
 def fits_sources(fit: Callable) -> Callable:
     """Let ``fit`` take a source: whole where it is small, else by a sample and a stream."""
 
     @wraps(fit)
     def fitted(self, X, y=None, sample_weight=None):
-        source = source_of(X)
-        if source is None or source.n_rows <= sample_size(source):
-            X = X if source is None else source.whole()
+        X, source = _opened(X)
+        if source is None:
             return fit(self, X, y, sample_weight)
         self._check_streams(y)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        weight = _normalised(self, sample_weight, source)
-        self._streamed = sample_of(source, seed), source, weight, seed
+        seed, weight = _seed(self), _normalised(self, sample_weight, source)
+        self._streamed = streamed = _Streamed(sample_of(source, seed), source, weight, seed)
         try:
-            sample = self._streamed[0]
-            return fit(self, sample.table, None, None if weight is None else weight[sample.rows])
+            return fit(self, streamed.sample.table, None, streamed.sample_weight)
         finally:
             del self._streamed
 
@@ -52,15 +64,23 @@ def fits_samples(fit: Callable) -> Callable:
 
     @wraps(fit)
     def fitted(self, X, y=None):
-        source = source_of(X)
-        if source is None:
-            return fit(self, X, y)
-        if source.n_rows <= sample_size(source):
-            return fit(self, source.whole(), y)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return fit(self, sample_of(source, seed).witnesses, y)
+        X, source = _opened(X)
+        X = X if source is None else sample_of(source, _seed(self)).witnesses
+        return fit(self, X, y)
 
     return fitted
+
+
+def _opened(X) -> tuple[Any, Source | None]:
+    """A table in memory, which that of a small source is, too; or the source of a large one."""
+    source = source_of(X)
+    if source is not None and source.n_rows <= sample_size(source):
+        return source.whole(), None
+    return X, source
+
+
+def _seed(estimator) -> int:
+    return check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max)
 
 
 def by_parts(method: Callable) -> Callable:
@@ -89,7 +109,7 @@ def parts_of(estimator, source: Source):
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None and source.names is not None and set(names) <= set(source.names):
         source = source.select(list(names))
-    return source.tables(max(min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(source.n_columns, 1)), 1))
+    return source.tables(source.at_once(ROWS_AT_ONCE, CELLS_AT_ONCE))
 
 
 def _normalised(estimator, sample_weight, source: Source) -> np.ndarray | None:
@@ -109,8 +129,8 @@ def _normalised(estimator, sample_weight, source: Source) -> np.ndarray | None:
 class SourceMixin:
     """What of ``fit`` is different where the rows are beyond memory."""
 
-    # Sample, source, weights of all rows and seed, while a fit lasts.
-    _streamed: tuple[Sample, Source, np.ndarray | None, int] | None = None
+    # While a fit of a large source lasts.
+    _streamed: _Streamed | None = None
 
     if TYPE_CHECKING:
 
@@ -141,14 +161,14 @@ class SourceMixin:
 
     def _n_training_rows(self, n_drawn: int, n_held_out: int) -> int:
         """Rows of an epoch, given those of the sample."""
-        return n_drawn if self._streamed is None else self._streamed[1].n_rows - n_held_out
+        return n_drawn if self._streamed is None else self._streamed.source.n_rows - n_held_out
 
     def _learn(self, codec, X, sample_weight):
         """Fit the codec to the rows at hand, or to what a source can hold."""
         if self._streamed is not None:
-            sample, _, weight, _ = self._streamed
+            sample = self._streamed.sample
             X = check_table(self, sample.witnesses, reset=False)
-            sample_weight = sample.witness_weight(None if weight is None else weight[sample.rows])
+            sample_weight = sample.witness_weight(self._streamed.sample_weight)
         return codec.fit(X, sample_weight=sample_weight)
 
     def _stream(self, job) -> Stream | None:

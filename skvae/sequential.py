@@ -105,11 +105,11 @@ class SequentialVAE(VAE):
                 f"{self.network!r} has no place for conditions. Use condition=None, or "
                 "network='recurrent'."
             )
-        for axis, usual in (("posterior", "normal"), ("prior", "normal")):
-            if getattr(self, axis).closed_form is None or not getattr(self, axis).closed_form:
+        for axis in ("posterior", "prior"):
+            if not getattr(self, axis).closed_form:
                 raise ValueError(
                     f"{self.network!r} has a normal prior and a normal posterior at every step, "
-                    f"and {getattr(self, axis)!r} is another one. Use {axis}={usual!r}."
+                    f"and {getattr(self, axis)!r} is another one. Use {axis}='normal'."
                 )
         for axis in ("penalty", "supervision", "missingness"):
             if getattr(self, axis) is not None:

@@ -69,8 +69,8 @@ class Group(Lanes):
             raise
         self._leave_word(END)
 
-    def follow(self) -> int:
-        """Train along whatever is announced; give the number of trainings."""
+    def follow(self) -> None:
+        """Train along whatever is announced."""
         for job in self._jobs():
             # A model travels as arrays, and the rows are on the device.
             job[0].to(job[3].device)
@@ -80,7 +80,6 @@ class Group(Lanes):
                 run = self.start(job)
                 run.part = None
                 run.fit(lambda record: False)
-        return self._n_jobs
 
     def told(self, what: Any) -> Any:
         """What the first process says."""

@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     rank = int(os.environ.get("RANK", 0))
     try:
         with _group(arguments) as group:
-            (_lead if group.rank == 0 else _follow)(group, arguments)
+            if group.rank == 0:
+                _lead(group, arguments)
+            else:
+                group.follow()
     except Exception as error:
         if arguments.report is None:
             raise
@@ -102,10 +105,6 @@ def _lead(group: Group, arguments) -> None:
     if launched:
         found = [(w.category, str(w.message)) for w in caught or ()]
         Path(arguments.report, WARNINGS).write_bytes(pickle.dumps(found))
-
-
-def _follow(group: Group, arguments) -> None:
-    group.follow()
 
 
 def _call(folder: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .._component import Component, Shapes
 from ..noise import Noise
+from .levels import CellDecoder
 from .mlp import ACTIVATIONS
 from .residual_cells import Convolution, DecoderCell, EncoderCell
 
@@ -131,7 +132,7 @@ class ResidualEncoder(Component):
         return torch.cat([half for halves_of in zip(*halves) for half in halves_of], -1)
 
 
-class ResidualDecoder(Component):
+class ResidualDecoder(CellDecoder):
     """From group to group, each on its map, and from the last of them to the image.
 
     Parameters
@@ -185,10 +186,7 @@ class ResidualDecoder(Component):
             return 0.1 * torch.randn(shape, generator=generator, device=noise.device)
 
         self.beginning = self.weight(noise, init)
-        zeros = torch.zeros(
-            noise.n_members, 1, 1, self.unfolding.target.shape[1], device=noise.device
-        )
-        self.bias_cells = nn.Parameter(zeros)
+        super().build(shapes, noise)
         return self
 
     def advance(self, level: int, state: Tensor | None, z: Tensor) -> Tensor:

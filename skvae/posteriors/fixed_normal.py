@@ -11,11 +11,10 @@ from torch import Tensor
 
 from .. import distributions
 from .._component import Shapes
-from ..noise import Noise
-from .normal import DiagonalNormal
+from ._base import Posterior
 
 
-class FixedNormal(DiagonalNormal):
+class FixedNormal(Posterior):
     """Normals of a width that is given: ``q(z|x) = N(loc(x), scale^2)`` for every row.
 
     Parameters
@@ -35,34 +34,21 @@ class FixedNormal(DiagonalNormal):
     coordinate simultaneously with thermodynamics and kinetics, 2019.
     """
 
+    moves = True
     _parameter_constraints = {"scale": [Interval(Real, 0, None, closed="neither")]}
 
     def __init__(self, scale=0.005):
         super().__init__()
         self.scale = scale
 
-    def build(self, shapes: Shapes, noise: Noise) -> FixedNormal:
-        """Nothing is to be created."""
-        return self
-
     def n_parameters(self, shapes: Shapes) -> int:
         """Location of each latent."""
         return shapes.n_components
 
     def forward(self, parameters: Tensor) -> distributions.Normal:
-        """Turn encoder outputs into normals."""
-        return self.as_trained(parameters)
-
-    def as_trained(self, parameters: Tensor) -> distributions.Normal:
-        """The same, before calibration and after."""
+        """Turn encoder outputs into normals, before calibration and after."""
         return distributions.Normal(parameters, torch.full_like(parameters, math.log(self.scale)))
 
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Location linear in the inputs."""
         return matrix, offset
-
-    def calibrate(self, log_factor: Tensor) -> None:
-        """The width stays what it is."""
-
-    def uncalibrate(self) -> None:
-        """The width is what it was."""
