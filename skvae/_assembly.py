@@ -12,7 +12,7 @@ from .ladder import LadderVAE
 from .noise import Noise
 from .objectives import ELBO, DReG, Objective
 from .semi_supervised import SemiSupervisedVAE
-from .sequential import SequentialVAE
+from .sequences import SequentialVAE
 from .vae import VAE
 
 # Of the epochs of a model of sequences, before which a decoder with a memory would learn to do

@@ -11,9 +11,10 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import conditioning, continuation
+from . import conditioning
 from ._sources import by_parts
 from .noise import Noise
+from .sequences import continuation
 from .table import Encoded, check_table
 from .table.conditions import Conditions
 from .table.filling import filled, missing_cells

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from . import continuation
+from .sequences import continuation
 from .table import check_table
 
 # Ways that a model of steps goes on by, unless told otherwise.

@@ -45,15 +45,13 @@ CORE = {
 ENGINE = {
     "calibration",
     "conditioning",
-    "continuation",
     "factor_model",
     "gaussian_score",
     "inference",
     "ladder",
     "semi_supervised",
     "sensitivity",
-    "sequence_distributions",
-    "sequential",
+    "sequences",
     "training",
     "vae",
 }

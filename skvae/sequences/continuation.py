@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import inference
-from ._pass import Batch
-from .conditioning.shared_noise import SharedNoise
-from .noise import FixedDraws, Noise
-from .sequential import SequentialVAE, Walk
+from .. import inference
+from .._pass import Batch
+from ..conditioning.shared_noise import SharedNoise
+from ..noise import FixedDraws, Noise
+from .model import SequentialVAE, Walk
 
 # Ways through the steps of one row at least, of which drawn rows are chosen.
 MIN_WAYS = 1024

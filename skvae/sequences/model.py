@@ -9,14 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._component import Shapes
-from ._pass import Batch, Pass
-from .conditioning.shared_noise import SharedNoise
-from .distributions import Normal
-from .divergences import kl
-from .noise import FixedDraws, Noise
-from .sequence_distributions import CellsOfSequence, CodesOfSequence
-from .vae import VAE
+from .._component import Shapes
+from .._pass import Batch, Pass
+from ..conditioning.shared_noise import SharedNoise
+from ..distributions import Normal
+from ..divergences import kl
+from ..noise import FixedDraws, Noise
+from ..vae import VAE
+from .distributions import CellsOfSequence, CodesOfSequence
 
 
 class Steps(NamedTuple):

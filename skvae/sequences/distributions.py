@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .distributions import Distribution, Normal
-from .noise import FixedDraws, Noise
+from ..distributions import Distribution, Normal
+from ..noise import FixedDraws, Noise
 
 if TYPE_CHECKING:
-    from .sequential import SequentialVAE, Steps
+    from .model import SequentialVAE, Steps
 
 
 class CodesOfSequence(Distribution):
