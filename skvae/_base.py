@@ -302,11 +302,15 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         with self._arithmetic():
             return inference.residuals(self.vae_, n_continuous, self._device(), encoded)
 
+    @property
+    def _log_unit(self) -> np.ndarray:
+        # So rounded, they sum to the same bits in any order, with a mask or without.
+        return np.rint(self.codec_.log_scale_ * 2.0**30) / 2.0**30
+
     def _in_units(self, X, score) -> np.ndarray:
         """What ``score`` gives of an encoded table, averaged over members, in original units."""
         n_rows, parts = self._parts(X)
-        # So rounded, they sum to the same bits in any order, with a mask or without.
-        log_unit = np.rint(self.codec_.log_scale_ * 2.0**30) / 2.0**30
+        log_unit = self._log_unit
         scores = np.empty(n_rows)
         for rows, encoded in parts:
             with self._arithmetic():

@@ -20,9 +20,10 @@ skl2onnx = pytest.importorskip("skl2onnx")
 
 from onnx import numpy_helper  # noqa: E402
 
-from skvae import VAEOutlierDetector, VAETransformer  # noqa: E402
+from skvae import VAEOutlierDetector, VAETransformer, networks  # noqa: E402
 from skvae.exceptions import ExportError  # noqa: E402
 from skvae.export import feeds, register_onnx_converters, to_onnx  # noqa: E402
+from skvae.export.arrays import ACTIVATIONS  # noqa: E402
 from skvae.export.columns import COLUMNS  # noqa: E402
 from skvae.export.counts import log_gamma  # noqa: E402
 from skvae.export.graph import Graph  # noqa: E402
@@ -168,6 +169,7 @@ def error(found, wanted):
     """Largest difference, in units of the number itself or of the spread of its column."""
     found, wanted = np.asarray(found, dtype=float), np.asarray(wanted, dtype=float)
     assert found.shape == wanted.shape
+    assert_array_equal(np.isfinite(found), np.isfinite(wanted))
     spread = np.maximum(np.abs(wanted), np.nanstd(wanted, axis=0))
     apart = np.abs(found - wanted) / np.where(spread > 0, spread, 1.0)
     return np.nanmax(apart) if np.isfinite(apart).any() else 0.0
@@ -186,6 +188,18 @@ def assert_tables_agree(outputs, name, wanted):
             assert_array_equal(found, seconds)
         else:
             assert error(found, cells.astype(float)) < TOLERANCE
+
+
+def test_what_is_no_number_agrees_with_no_number():
+    """Negative control: a graph that gives nothing."""
+    assert error([1.0, np.nan], [1.0, np.nan]) == 0.0
+    for found in ([np.nan, np.nan], [1.0, 2.0], [np.inf, np.nan]):
+        with pytest.raises(AssertionError):
+            error(found, [1.0, np.nan])
+
+
+def test_every_activation_of_networks_is_known():
+    assert ACTIVATIONS.keys() == networks.ACTIVATIONS.keys()
 
 
 def test_tables_hold_columns_of_every_kind(fitted):
@@ -231,6 +245,17 @@ def test_operators_of_old_and_new_versions(fitted, opset):
     vae, X = fitted("mixed")
     model = to_onnx(vae, ["transform", "score_samples", "impute"], target_opset=opset)
     assert error(run(model, X)["score_samples"], vae.score_samples(X)) < TOLERANCE
+
+
+def test_nothing_is_computed_twice(fitted):
+    """Three methods begin with the same codes."""
+    vae, _ = fitted("mixed")
+    methods = ["transform", "score_samples", "reconstruct"]
+    one, three = (to_onnx(vae, names).graph.node for names in (methods[1], methods))
+    seen = [(n.op_type, *n.input, *map(str, n.attribute)) for n in three]
+    assert len(seen) == len(set(seen))
+    assert sum(n.op_type == "MatMul" for n in one) > 0
+    assert len(three) < sum(len(to_onnx(vae, name).graph.node) for name in methods)
 
 
 def test_wrong_weights_are_found_out(fitted):
@@ -419,6 +444,27 @@ def test_a_process_without_torch(fitted, detector, tmp_path):
     assert error(found["pipeline_probabilities"], pipeline.predict_proba(rows)) < TOLERANCE
 
 
+def test_feeds_of_any_frame_leave_it_as_it_is():
+    dates = pd.Series(np.array(["2024-02-29", "3000-01-01", "NaT"] * 20, "datetime64[s]"))
+    X = pd.DataFrame({0: dates, 1: np.arange(60), 2: ["a", None, "b"] * 20})
+    vae = VAETransformer(1, max_iter=1, random_state=0).fit(X)
+    found = feeds(session(to_onnx(vae)), X)
+    assert X.columns.tolist() == [0, 1, 2]
+    seconds = dates.to_numpy().astype("datetime64[s]").astype(float)
+    assert_array_equal(found["0"][:, 0], np.where(dates.isna(), np.nan, seconds))
+    assert error(run(to_onnx(vae), X)["transform"], vae.transform(X)) < TOLERANCE
+
+
+def test_feeds_of_polars():
+    pl = pytest.importorskip("polars")
+    for X in (
+        pl.DataFrame({"x": [1.0, None, 3.0] * 20, "kind": ["u", "w", None] * 20}),
+        pl.DataFrame({"x": [1.0, 2.0, 3.0] * 20, "y": [1, 5, 2] * 20}),
+    ):
+        vae = VAETransformer(1, max_iter=1, random_state=0).fit(X)
+        assert error(run(to_onnx(vae), X)["transform"], vae.transform(X)) < TOLERANCE
+
+
 def test_a_light_import():
     code = (
         "import sys, skvae.export\n"
@@ -447,6 +493,14 @@ def test_what_cannot_be_exported_says_what_can(params, said):
         to_onnx(vae, "score_samples")
 
 
+def test_points_have_codes_and_no_scores():
+    X = table("float32")
+    points = VAETransformer(2, posterior="deterministic", max_iter=1, random_state=0).fit(X)
+    assert error(run(to_onnx(points), X)["transform"], points.transform(X)) < TOLERANCE
+    with pytest.raises(ValueError, match="needs a density over codes"):
+        to_onnx(points, "score_samples")
+
+
 def test_errors(fitted, tmp_path):
     vae, _ = fitted("array")
     with pytest.raises(ExportError, match="gaps by the size of their row"):
@@ -459,13 +513,6 @@ def test_errors(fitted, tmp_path):
         to_onnx(vae, "predict")
     with pytest.raises(ExportError, match="estimator StandardScaler.*VAETransformer"):
         to_onnx(StandardScaler().fit(table("float32")))
-    points = VAETransformer(2, posterior="deterministic", max_iter=1, random_state=0)
-    points.fit(table("float32"))
-    assert error(run(to_onnx(points), table("float32"))["transform"], points.transform(
-        table("float32")
-    )) < TOLERANCE  # fmt: skip
-    with pytest.raises(ValueError, match="needs a density over codes"):
-        to_onnx(points, "score_samples")
     with pytest.raises(FileNotFoundError):
         to_onnx(vae, path=tmp_path / "nowhere" / "vae.onnx")
     mixed, X = fitted("mixed")

@@ -65,7 +65,7 @@ class SizedCounts(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each cell alone; cells of a row depend through its size."""
-        points, log_weights = _nodes(WIDE_NODES)
+        points, log_weights = nodes_of(WIDE_NODES)
         total: Any = None
         for point, log_weight in zip(points, log_weights):
             cells = self.shares.scaled(self.loc + self.scale * point).log_prob(value) + log_weight
@@ -78,7 +78,7 @@ class SizedCounts(Distribution):
             return self._by_laplace(log_size, value, mask)
         with torch.no_grad():
             centre, width = self._mode(log_size, value, mask)
-        points, log_weights = _nodes(self.n_nodes)
+        points, log_weights = nodes_of(self.n_nodes)
         terms = []
         for point, log_weight in zip(points, log_weights):
             log_size = centre + width * point
@@ -138,7 +138,7 @@ class SizedCounts(Distribution):
         return log_size, curvature.rsqrt()
 
 
-def _nodes(n: int) -> tuple[list[float], list[float]]:
+def nodes_of(n: int) -> tuple[list[float], list[float]]:
     """Nodes and logarithms of weights for integrals over exp(-x**2 / 2)."""
     points, weights = np.polynomial.hermite_e.hermegauss(n)
     return points.tolist(), np.log(weights).tolist()

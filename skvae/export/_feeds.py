@@ -51,8 +51,8 @@ def feeds(session: Any, X: Any) -> dict[str, np.ndarray]:
     inputs = {node.name: node.type for node in session.get_inputs()}
     if list(inputs) == ["X"] and not hasattr(X, "columns"):
         return {"X": np.asarray(X, dtype=TYPES[inputs["X"]])}
-    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
-    frame.columns = frame.columns.map(str)
+    table = X if hasattr(X, "columns") else pd.DataFrame(X)
+    frame = pd.DataFrame({str(name): table[name] for name in table.columns})
     if list(inputs) == ["X"]:
         numbers = [_numbers(frame[name], TYPES[inputs["X"]]) for name in frame.columns]
         return {"X": np.concatenate(numbers, 1)}
@@ -80,7 +80,10 @@ def _numbers(column: pd.Series, dtype: Any) -> np.ndarray:
     if column.dtype.kind == "M":
         zone = getattr(column.dt, "tz", None)
         plain = column if zone is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
-        dates = plain.to_numpy(dtype="datetime64[ns]")
-        seconds = dates.view(np.int64) / 1e9
-        return np.where(np.isnat(dates), np.nan, seconds).astype(dtype)[:, None]
+        missing = np.datetime64("NaT")
+        dates = plain.to_numpy(dtype=f"datetime64[{column.dt.unit}]", na_value=missing)
+        # As ``skvae.table.dates`` has them, whose imports take longer than onnxruntime.
+        seconds = dates.astype("datetime64[s]")
+        rest = (dates - seconds) / np.timedelta64(1, "s")
+        return (seconds.astype(np.int64) + rest).astype(dtype)[:, None]
     return column.to_numpy(dtype=np.float64, na_value=np.nan).astype(dtype)[:, None]

@@ -105,14 +105,13 @@ def load_weights(estimator: Any, path: str | os.PathLike) -> Any:
     check_is_fitted(estimator)
     rest = REST(estimator)
     arrays, metadata = _read(path)
-    name = type(estimator).__name__
+    name, own = type(estimator).__name__, _about(estimator)
     check_version({KEY: metadata.get("skvae_version", __version__)}, name)
-    about = {key: _of_metadata(metadata, key, path) for key in _about(estimator)}
-    _check_same(estimator, about)
-    state = {_outward(key): key for key in _state(estimator.vae_)}
-    weights = {_outward(key) for key, _ in estimator.vae_.named_parameters()}
-    needed = set(rest.arrays(estimator))
-    _check_shapes(estimator, arrays, weights, needed)
+    about = {key: _of_metadata(metadata, key, path) for key in own}
+    _check_same(name, own, about)
+    state = {_outward(key): key for key in estimator.vae_.state_dict()}
+    needed = {key: array.shape for key, array in rest.arrays(estimator).items()}
+    _check_shapes(estimator, arrays, needed)
     beside = {key: arrays.pop(key) for key in needed}
     _fill(estimator.vae_, {state.get(k, _inward(estimator.vae_, k)): a for k, a in arrays.items()})
     estimator.best_member_ = about["best_member"]
@@ -179,7 +178,7 @@ def _about(estimator: Any) -> dict[str, Any]:
     targets = None if supervision is None else _plain(vars(supervision))
     if hasattr(estimator, "classes_"):
         targets = {"classes": np.asarray(estimator.classes_).tolist()}
-    return {
+    about = {
         "estimator": type(estimator).__name__,
         "params": {k: repr(v) for k, v in sorted(estimator.get_params(deep=False).items())},
         "columns": {
@@ -190,6 +189,8 @@ def _about(estimator: Any) -> dict[str, Any]:
         "model": {"n_components": vae.n_latents, "n_members": vae.n_members} | parts,
         "best_member": int(estimator.best_member_),
     }
+    # As it comes back from a file.
+    return json.loads(json.dumps(about))
 
 
 def _plain(attributes: dict) -> dict[str, Any]:
@@ -241,8 +242,7 @@ def _of_metadata(metadata: dict[str, str], key: str, path: str | os.PathLike) ->
         ) from error
 
 
-def _check_same(estimator: Any, about: dict) -> None:
-    own, name = _about(estimator), type(estimator).__name__
+def _check_same(name: str, own: dict, about: dict) -> None:
     if about["estimator"] != own["estimator"]:
         raise ExportError(f"The weights are of a {about['estimator']}, and this is a {name}.")
     theirs, ours = about["columns"], own["columns"]
@@ -251,12 +251,11 @@ def _check_same(estimator: Any, about: dict) -> None:
             f"The weights are of a table with the columns {list(theirs)[:10]}, and this {name} "
             f"was fitted to {list(ours)[:10]}."
         )
-    plain = json.loads(json.dumps(ours))
     for column, known in theirs.items():
-        if known != plain[column]:
+        if known != ours[column]:
             raise ExportError(
                 f"The weights know column {column!r} as {known}, and this {name} as "
-                f"{plain[column]}: units or categories differ, so that codes would. Fit it to the "
+                f"{ours[column]}: units or categories differ, so that codes would. Fit it to the "
                 "rows that the weights come from, or load the whole estimator by skops or pickle."
             )
     for part, theirs in about["model"].items():
@@ -265,22 +264,21 @@ def _check_same(estimator: Any, about: dict) -> None:
                 f"The weights are of a model with {part}={theirs}, and this {name} has {part}="
                 f"{own['model'][part]}. Give it the parameters of the other one."
             )
-    if about["targets"] != json.loads(json.dumps(own["targets"])):
+    if about["targets"] != own["targets"]:
         raise ExportError(
             f"The weights have learned of the targets {about['targets']}, and this {name} of "
             f"{own['targets']}."
         )
 
 
-def _check_shapes(
-    estimator: Any, arrays: dict[str, np.ndarray], weights: set[str], beside: set[str]
-) -> None:
-    name, own = type(estimator).__name__, _state(estimator.vae_)
-    shapes = {_outward(k): array.shape for k, array in own.items()}
-    modules = {_outward(f"{k}."): part for k, part in estimator.vae_.named_modules()}
-    modules["."] = modules.pop("", estimator.vae_)
-    lacking = sorted((weights | beside) - set(arrays))
-    unknown = [k for k in arrays if k not in shapes and k not in beside and _is_taken(modules, k)]
+def _check_shapes(estimator: Any, arrays: dict[str, np.ndarray], beside: dict[str, tuple]) -> None:
+    name, vae = type(estimator).__name__, estimator.vae_
+    weights = {_outward(key) for key, _ in vae.named_parameters()}
+    shapes = {_outward(k): tuple(tensor.shape) for k, tensor in vae.state_dict().items()} | beside
+    modules = {_outward(f"{k}."): part for k, part in vae.named_modules()}
+    modules["."] = modules.pop("", vae)
+    lacking = sorted((weights | set(beside)) - set(arrays))
+    unknown = [k for k in arrays if k not in shapes and _is_taken(modules, k)]
     for what, names in (("lack", lacking), ("also hold", unknown)):
         if names:
             raise ExportError(
@@ -290,7 +288,8 @@ def _check_shapes(
             )
     for key in set(shapes) & set(arrays):
         found, known = arrays[key].shape, shapes[key]
-        if not _fits(found, known, key in weights):
+        fits = found == known if key in beside else _fits(found, known, key in weights)
+        if not fits:
             raise ExportError(
                 f"The weights have {key!r} of shape {found}, and this {name} of {known}. Give it "
                 "the parameters that the metadata of the file tell."

@@ -51,11 +51,8 @@ def encoded(codec: Any, cells: Cells) -> Rows:
     if any(part.log_jacobian is not None for part in parts):
         each = [_jacobian(part) for part in parts]
         jacobian = graph.where(mask, graph.joined(each), 0.0)
-    refused = cells.refused()
-    for part in parts:
-        if part.refused is not None:
-            bad = part.refused.cast(np.float32).reduce("Max", -1, keep=True) > 0.0
-            refused = bad if refused is None else refused | bad
+    bad = [part.refused.any() for part in parts if part.refused is not None]
+    refused = graph.either(cells.refused(), *bad)
     return Rows(values, mask, _inputs(codec, parts), jacobian, refused)
 
 
@@ -63,9 +60,7 @@ def encoded(codec: Any, cells: Cells) -> Rows:
 def given(codec: Any, cells: Cells) -> Rows:
     """The modelled columns, with those that are given behind the inputs."""
     rows, conditions = encoded(codec, cells), encoded(codec.given_, cells)
-    refused = rows.refused
-    if conditions.refused is not None:
-        refused = conditions.refused if refused is None else refused | conditions.refused
+    refused = cells.graph.either(rows.refused, conditions.refused)
     inputs = cells.graph.joined([rows.inputs, conditions.inputs])
     return rows._replace(inputs=inputs, refused=refused)
 

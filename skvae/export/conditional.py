@@ -12,7 +12,7 @@ from ..cellwise.density import FlooredMixture
 from ..cellwise.leave_one_out import LeaveOneOut
 from ..cellwise.scaling import REACH
 from ..imputation.model import LOG_SCALE_BOUND
-from .arrays import activations, array_of
+from .arrays import ACTIVATIONS, array_of
 from .blocks import blocks
 from .codec import Rows
 from .continuous import Mixtures
@@ -38,7 +38,7 @@ def log_prob_of_cells(model: CellModel, rows: Rows) -> Value:
         others = [values.take(np.arange(n, width))] if n < width else []
         values = graph.joined([scaled, *others])
         unit = model.log_unit
-        rest = [slope.reduce("Sum", -1, keep=True) * 0.0 + unit[n:]] if n < width else []
+        rest = [slope.zeros() + unit[n:]] if n < width else []
         log_slope = graph.joined([slope + unit[:n], *rest])
     if rows.log_jacobian is not None:
         log_slope = log_slope + rows.log_jacobian
@@ -85,11 +85,8 @@ def _log_prob(vae: Any, values: Value, visible: Value) -> Value:
     parameters = _Passes(values.graph, leave_one_out).parameters(
         _encoded(vae.encoding, values, visible)
     )
-    cells, start = [], 0
-    for part, width in zip(blocks(vae.likelihood, parameters), vae.likelihood.widths):
-        cells.append(part.log_prob(values.take(np.arange(start, start + width))))
-        start += width
-    each = values.graph.joined(cells)
+    parts = zip(blocks(vae.likelihood, parameters), values.parts(vae.likelihood.widths))
+    each = values.graph.joined([part.log_prob(cells) for part, cells in parts])
     total = each.log_sum_exp(1).log_sum_exp(0)
     return total - math.log(vae.n_members * N_DRAWS)
 
@@ -104,7 +101,7 @@ class _Passes:
     def __init__(self, graph: Graph, leave_one_out: LeaveOneOut):
         self.graph, self.of = graph, leave_one_out
         self.network = leave_one_out.vae.network
-        self.activate = activations()[self.network.prior.activation]
+        self.activate = ACTIVATIONS[self.network.prior.activation]
 
     def parameters(self, x: Value) -> Value:
         """What the decoder says of each cell without it, ``(members, draws, rows, width)``."""
@@ -124,8 +121,7 @@ class _Passes:
         eps = array_of(self.of.draws.normal(N_DRAWS, 1, n))[..., None, :]
         scale = ((raw / LOG_SCALE_BOUND).apply("Tanh") * LOG_SCALE_BOUND).exp()
         z = loc + scale * eps
-        zeros = z.reduce("Sum", -1, keep=True) * 0.0
-        return self._decoded(self.graph.joined([z, zeros + context]))
+        return self._decoded(self.graph.joined([z, z.zeros() + context]))
 
     def _without(self, x: Value) -> Value:
         """First layer and linear path of the prior net, less what hidden columns put in."""
@@ -137,8 +133,7 @@ class _Passes:
         places = np.full((len(passes), widest), prior.n_inputs)
         for i, hidden in enumerate(passes):
             places[i, : len(hidden.inputs)] = hidden.inputs
-        zero = x.reduce("Sum", -1, keep=True) * 0.0
-        shown = self.graph.joined([x, zero]).take(places, 1).transposed(1, 0, 2)
+        shown = self.graph.joined([x, x.zeros()]).take(places, 1).transposed(1, 0, 2)
         with_zero = np.concatenate([both, np.zeros_like(both[:, :1])], 1)
         put_in = shown @ self.graph.constant(with_zero[:, places])
         return x.expanded(0, 1) @ self.graph.constant(both[:, None]) - put_in

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.special import gammaln
 
 from ..likelihoods import Normal, NormalMixture, StudentT
-from .arrays import array_of, softplus
+from .arrays import HALF_LOG_2PI, array_of, softplus
 from .likelihoods import LIKELIHOODS, Block
-from .posteriors import HALF_LOG_2PI
 
 
 @LIKELIHOODS.of(Normal)

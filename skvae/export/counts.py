@@ -14,7 +14,7 @@ from ..likelihoods import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
-from .arrays import array_of, softplus
+from .arrays import HALF_LOG_2PI, array_of, softplus
 from .graph import Value
 from .likelihoods import LIKELIHOODS, Block
 from .sizes import Sizes
@@ -36,8 +36,7 @@ def log_gamma(x: Value) -> Value:
     series = y * 0.0
     for factor in reversed(STIRLING):
         series = series * square + factor
-    half_log_2pi = 0.5 * np.log(2.0 * np.pi)
-    return (y - 0.5) * y.log() - y + half_log_2pi + series * inverse - product.log()
+    return (y - 0.5) * y.log() - y + HALF_LOG_2PI + series * inverse - product.log()
 
 
 class _Counts(Block):

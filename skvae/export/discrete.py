@@ -73,7 +73,7 @@ class Levels(Block):
     @property
     def expectation(self):
         exceeds = (self.parameters.expanded(-1) - self.thresholds).apply("Sigmoid")
-        nothing = exceeds.reduce("Sum", -1, keep=True) * 0.0
+        nothing = exceeds.zeros()
         at_least = self.graph.joined([nothing + 1.0, exceeds])
         return at_least - self.graph.joined([exceeds, nothing])
 

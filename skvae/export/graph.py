@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,9 +187,21 @@ class Value:
         """Place of the largest along an axis."""
         return self.apply("ArgMax", np.int64, axis=axis, keepdims=0)
 
+    def one_hot(self, n: int) -> Value:
+        """Indicators of whole numbers below ``n``, along a new last axis."""
+        return self.expanded(-1).equals(np.arange(n)).cast(np.float32)
+
+    def any(self) -> Value:
+        """Whether a condition holds anywhere along the last axis, ``(..., 1)``."""
+        return self.cast(np.float32).reduce("Max", -1, keep=True) > 0.0
+
+    def zeros(self) -> Value:
+        """A column of zeros ``(..., 1)``; what is added to it has as many rows."""
+        return self.reduce("Sum", -1, keep=True) * 0.0
+
 
 class Graph:
-    """Nodes and constants in the order in which they are written.
+    """Nodes and constants in the order in which they are written, equal ones once.
 
     Parameters
     ----------
@@ -214,6 +228,7 @@ class Graph:
         self.outputs: list = []
         self.initializers: list = []
         self._constants: dict[tuple, Value] = {}
+        self._found: dict[tuple, list[Value]] = {}
 
     def input(self, name: str, dtype: Any, n_columns: int) -> Value:
         """A table of any number of rows."""
@@ -268,7 +283,7 @@ class Graph:
         return x if isinstance(x, Value) else self.constant(np.asarray(x, dtype=dtype))
 
     def constant(self, array: ArrayLike) -> Value:
-        """An array; equal ones are kept once."""
+        """An array."""
         array = np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array)
         text = array.dtype.kind in "OUS"
         content = tuple(array.ravel()) if text else array.tobytes()
@@ -295,6 +310,11 @@ class Graph:
         yes, no = (self.value(x, dtype) for x in (yes, no))
         return self.op("Where", condition, yes, no, dtype=dtype)
 
+    def either(self, *conditions: Value | None) -> Value | None:
+        """Where one of the conditions holds; None where there are none."""
+        known = [condition for condition in conditions if condition is not None]
+        return functools.reduce(operator.or_, known) if known else None
+
     def filled(self, like: Value, cell: ArrayLike, dtype: Any) -> Value:
         """A column of one cell with as many rows as ``like (rows, ...)``."""
         shape = self.op("Shape", like, dtype=np.int64)
@@ -303,9 +323,12 @@ class Graph:
         return self.op("Expand", cell, rows)
 
     def _node(self, kind, inputs, dtypes, domain, attributes) -> list[Value]:
-        name = f"{self.prefix}{kind}_{len(self.nodes)}"
-        names = [name if i == 0 else f"{name}_{i}" for i in range(len(dtypes))]
         inputs = [value.name for value in inputs]
-        node = helper.make_node(kind, inputs, names, name=name, domain=domain, **attributes)
-        self.nodes.append(node)
-        return [Value(self, n, dtype) for n, dtype in zip(names, dtypes)]
+        key = kind, domain, *inputs, repr(attributes)
+        if key not in self._found:
+            name = f"{self.prefix}{kind}_{len(self.nodes)}"
+            names = [name if i == 0 else f"{name}_{i}" for i in range(len(dtypes))]
+            node = helper.make_node(kind, inputs, names, name=name, domain=domain, **attributes)
+            self.nodes.append(node)
+            self._found[key] = [Value(self, n, dtype) for n, dtype in zip(names, dtypes)]
+        return self._found[key]

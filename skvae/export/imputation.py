@@ -14,7 +14,7 @@ from .arrays import array_of
 from .codec import decoded, put_out
 from .graph import ML, Value
 from .methods import TRANSFORMER, Export
-from .table import MISSING_TEXT, cell_type
+from .table import cell_type, missing_texts
 
 
 def impute(export: Export, name: str) -> None:
@@ -44,10 +44,10 @@ def _best(export: Export) -> Value:
     vae, half = model.vae, METHODS["miwae"].n_draws // 2
     noise = SharedNoise([POINT_SEED])
     x = rows.inputs.expanded(0, 1)
-    guide, zeros = model.posterior(rows.inputs), x.reduce("Sum", -1, keep=True) * 0.0
+    guide = model.posterior(rows.inputs)
     from_prior = array_of(vae.codes().sample(noise.apart, half)).transpose(0, 2, 1, 3)
     near, _ = guide.drawn(array_of(noise.normal(half, 1, vae.n_latents)))
-    z = graph.joined([zeros + from_prior, near], 1)
+    z = graph.joined([x.zeros() + from_prior, near], 1)
     log_prior = model.log_prior(z)
     pair = graph.joined([log_prior.expanded(0), guide.log_prob(z).expanded(0)], 0)
     log_start = pair.log_sum_exp(0) - math.log(2.0)
@@ -70,14 +70,14 @@ def _filled(export: Export, best: list[Value]) -> list[Value]:
     found = []
     for position, (column, guess) in enumerate(zip(cells.columns, best)):
         if cell_type(column) is str:
-            given = cells.text(position)
+            given, texts = cells.text(position), missing_texts(column)
             missing = graph.op(
                 "LabelEncoder",
                 given,
                 dtype=np.int64,
                 domain=ML,
-                keys_strings=[text for text in MISSING_TEXT if text not in _labels(column)],
-                values_int64s=[1 for text in MISSING_TEXT if text not in _labels(column)],
+                keys_strings=texts,
+                values_int64s=[1] * len(texts),
                 default_int64=0,
             ).equals(1)
         else:
@@ -89,7 +89,3 @@ def _filled(export: Export, best: list[Value]) -> list[Value]:
             filled = export.checked(filled).cast(cell_type(column))
         found.append(filled)
     return found
-
-
-def _labels(column: Any) -> list:
-    return [*getattr(column, "categories", ()), *getattr(column, "rare", ())]

@@ -78,8 +78,8 @@ class Export:
 
     def in_units(self, by_member: Value) -> Value:
         """Means over members of scores ``(members, rows)``, in the units of the columns."""
-        rows, log_unit = self.rows, np.rint(self.estimator.codec_.log_scale_ * 2.0**30) / 2.0**30
-        unit = (rows.mask.cast(np.float64) * log_unit).sum(-1)
+        rows = self.rows
+        unit = (rows.mask.cast(np.float64) * self.estimator._log_unit).sum(-1)
         scores = by_member.cast(np.float64).reduce("Mean", 0) - unit
         if rows.log_jacobian is not None:
             scores = scores - rows.log_jacobian.sum(-1)
@@ -154,10 +154,7 @@ def _predict(export: Export, name: str) -> None:
             f"{type(export.estimator).__name__} has supervision=None."
         )
     if supervision.of_classes:
-        classes = np.asarray(export.estimator.classes_)
-        labels = export.graph.constant(
-            classes.astype(object) if classes.dtype.kind in "OU" else classes
-        )
+        labels = export.graph.constant(export.estimator.classes_)
         export.graph.output(name, labels.take(_probabilities(export).argmax(), 0))
         return
     model, x = export.best, export.rows.inputs.expanded(0, 1)

@@ -75,8 +75,7 @@ class Model:
         """Blocks of cells given codes ``(members, draws, rows, n_components)``."""
         if conditions is not None:
             z = self.whole(z, conditions)
-            zeros = z.reduce("Sum", -1, keep=True) * 0.0
-            z = self.graph.joined([z, zeros + conditions])
+            z = self.graph.joined([z, z.zeros() + conditions])
         return blocks(self.vae.likelihood, self.network.decode(z))
 
     def whole(self, z: Value, conditions: Value | None) -> Value:
@@ -161,21 +160,18 @@ class ClassModel(Model):
 
     def likeliest(self, x: Value) -> Value:
         """Indicators of the likeliest class, ``(members, 1, rows, n_classes)``."""
-        place = self.log_classes(x).argmax().expanded(-1)
-        return place.equals(np.arange(self.vae.n_classes)).cast(np.float32)
+        return self.log_classes(x).argmax().one_hot(self.vae.n_classes)
 
     def _under(self, x: Value, classes: Value) -> Value:
-        zeros = classes.reduce("Sum", -1, keep=True) * 0.0
-        return self.graph.joined([zeros + x, classes])
+        return self.graph.joined([classes.zeros() + x, classes])
 
     def log_weights(self, rows, n_draws):
         """Of draws under each class, ``(members, draws * classes, rows)``."""
         x, found = rows.inputs.expanded(0, 1), []
         log_prior = self.vae.supervision.log_prior
-        zeros = x.reduce("Sum", -1, keep=True) * 0.0
         for i in range(self.vae.n_classes):
             one_hot = np.eye(self.vae.n_classes, dtype=np.float32)[i]
-            likelihood, odds = self._terms(rows, self._under(x, zeros + one_hot), n_draws)
+            likelihood, odds = self._terms(rows, self._under(x, x.zeros() + one_hot), n_draws)
             share = per_column(self.graph, log_prior[:, i : i + 1]).squeezed(-1)
             found.append(likelihood + odds + share)
         return self.graph.joined(found, 1)

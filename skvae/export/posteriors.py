@@ -15,12 +15,11 @@ from ..posteriors import (
     Epanechnikov,
     Joint,
 )
-from .arrays import per_column
+from .arrays import HALF_LOG_2PI, per_column
 from .graph import Value
 from .registry import Exporters
 
 POSTERIORS = Exporters("posterior")
-HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
 @POSTERIORS.of(Deterministic)
@@ -101,7 +100,6 @@ class NormalsAndCategory(Normals):
         n, n_categories = self.posterior.n_numbers, self.posterior.n_categories
         z, log_q = super().drawn(eps[..., :n])
         gumbel = -np.log(-log_ndtr(eps[..., n:].astype(np.float64)))
-        place = (self.logits + gumbel).argmax().expanded(-1)
-        chosen = place.equals(np.arange(n_categories)).cast(np.float32)
+        chosen = (self.logits + gumbel).argmax().one_hot(n_categories)
         log_share = (chosen * self.logits.apply("LogSoftmax", axis=-1)).sum(-1)
         return z.graph.joined([z, chosen]), log_q + log_share

@@ -13,9 +13,8 @@ import numpy as np
 from ..distributions import AutoregressiveCodes, NormalMixture, StandardNormal
 from ..distributions.autoregressive import SMALLEST_LOG_SCALE
 from ..distributions.joint import JointPrior
-from .arrays import array_of, per_column, softplus, weight
+from .arrays import HALF_LOG_2PI, array_of, per_column, softplus, weight
 from .graph import Value
-from .posteriors import HALF_LOG_2PI
 from .registry import Exporters
 
 PRIORS = Exporters("prior")

@@ -90,13 +90,9 @@ def describe(export: Export) -> Described:
     """Rows as the detector sees them."""
     model, rows = export.whole, export.rows
     loc = model.posterior(rows.inputs).mean
-    x, found, start = rows.inputs.expanded(0, 1), [], 0
-    vae = model.vae
-    for kind, part, width in zip(
-        vae.likelihood.kinds, model.decoded(loc, model.conditions(x)), vae.likelihood.widths
-    ):
-        values = rows.values.take(np.arange(start, start + width))
-        start += width
+    x, likelihood, found = rows.inputs.expanded(0, 1), model.vae.likelihood, []
+    parts = model.decoded(loc, model.conditions(x)), rows.values.parts(likelihood.widths)
+    for kind, part, values in zip(likelihood.kinds, *parts):
         left = values - part.point if kind == "continuous" else -part.log_prob(values)
         found.append(left.cast(np.float32))
     apart = export.graph.joined(found).reduce("Mean", 0).squeezed(0)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from typing import Any
 
 import numpy as np
 
-from ..distributions.sized_counts import LARGEST_STEP, NEWTON_STEPS, NODES, WIDE_NODES
-from .arrays import array_of
+from ..distributions.sized_counts import LARGEST_STEP, NEWTON_STEPS, NODES, WIDE_NODES, nodes_of
+from .arrays import HALF_LOG_2PI, array_of
 from .graph import Value
-
-HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Sizes:
@@ -40,7 +37,7 @@ class Sizes:
 
     def log_prob(self, values: Value) -> Value:
         """Of each cell alone."""
-        points, log_weights = _nodes(WIDE_NODES)
+        points, log_weights = nodes_of(WIDE_NODES)
         terms = [
             self.block.counted(values, self.block.log_mean + (self.loc + self.scale * point))
             + log_weight
@@ -52,7 +49,7 @@ class Sizes:
         """Of the observed cells of each row, ``(members, draws, rows)``."""
         centre, width = self._mode(values, mask)
         terms = []
-        for point, log_weight in zip(*_nodes(NODES)):
+        for point, log_weight in zip(*nodes_of(NODES)):
             log_size = centre + width * point
             cells = self.block.counted(values, self.block.log_mean + log_size)
             rows = _observed(cells, mask) + self._log_prior(log_size)
@@ -89,9 +86,3 @@ def _observed(cells: Value, mask: Value) -> Value:
 def _log_sum_exp(terms: list[Value]) -> Value:
     top = functools.reduce(lambda a, b: a.at_least(b), terms)
     return functools.reduce(operator.add, [(term - top).exp() for term in terms]).log() + top
-
-
-def _nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and logarithms of weights for integrals over exp(-x**2 / 2)."""
-    points, weights = np.polynomial.hermite_e.hermegauss(n)
-    return points, np.log(weights)

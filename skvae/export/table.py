@@ -15,12 +15,16 @@ from .graph import Graph, Value
 MISSING_TEXT = ("", "nan", "NaN", "None", "<NA>", "NaT")
 
 
+def labels_of(column: Column) -> list:
+    """All categories of a column, none where it has no such."""
+    return [*getattr(column, "categories", ()), *getattr(column, "rare", ())]
+
+
 def is_text(column: Column) -> bool:
     """Whether the cells of a column are strings."""
-    labels = [*getattr(column, "categories", ()), *getattr(column, "rare", ())]
-    value = getattr(column, "value", None)
     if column.form.role != "categorical":
         return False
+    labels, value = labels_of(column), getattr(column, "value", None)
     return any(isinstance(label, str) for label in [*labels, value]) or not labels
 
 
@@ -35,10 +39,15 @@ def cell_type(column: Column) -> Any:
     return np.float32 if number and np.can_cast(number, np.float32) else np.float64
 
 
+def missing_texts(column: Column) -> list[str]:
+    """What a missing cell of a column of strings may be: no category."""
+    labels = labels_of(column)
+    return [text for text in MISSING_TEXT if text not in labels]
+
+
 def missing_text(column: Column) -> str:
-    """What stands for a missing cell of a column of strings: the first that is no category."""
-    labels = [*getattr(column, "categories", ()), *getattr(column, "rare", ())]
-    return next((text for text in MISSING_TEXT if text not in labels), MISSING_TEXT[0])
+    """What stands for a missing cell of a column of strings."""
+    return next(iter(missing_texts(column)), MISSING_TEXT[0])
 
 
 class Cells:
@@ -74,35 +83,25 @@ class Cells:
         values = [graph.input(str(c.name), kind, 1) for c, kind in zip(columns, types)]
         return cls(values, [1] * len(columns), columns)
 
-    @property
-    def first(self) -> Value:
-        """A value with as many rows as the table."""
-        return self.values[0]
-
     def numbers(self, positions: Sequence[int]) -> Value:
         """Columns of numbers ``(rows, columns)`` in float64."""
         sources = {self.places[p][0] for p in positions}
-        if len(sources) == 1:
-            whole = self._as_numbers(*sources)
-            within = [self.places[p][1] for p in positions]
-            width = sum(place[0] in sources for place in self.places)
-            return whole if within == list(range(width)) else whole.take(within, 1)
-        return self.graph.joined([self.numbers([p]) for p in positions], 1)
+        if len(sources) > 1:
+            return self.graph.joined([self.numbers([p]) for p in positions], 1)
+        (source,) = sources
+        whole, within = self._as_numbers(source), [self.places[p][1] for p in positions]
+        return whole if within == list(range(self._width(source))) else whole.take(within, 1)
 
     def text(self, position: int) -> Value:
         """A column of strings ``(rows, 1)``."""
-        source, _ = self.places[position]
+        source, within = self.places[position]
         value, column = self.values[source], self.columns[position]
         if value.dtype is not str:
             raise ExportError(
                 f"Column {column.name!r} holds strings, and its input in the graph holds "
                 "numbers. Give it an input of its own, of strings."
             )
-        return value if value.name and self._width(source) == 1 else self._one_of(position)
-
-    def _one_of(self, position: int) -> Value:
-        source, within = self.places[position]
-        return self.values[source].take([within], 1)
+        return value if self._width(source) == 1 else value.take([within], 1)
 
     def _width(self, source: int) -> int:
         return sum(place[0] == source for place in self.places)
@@ -121,11 +120,6 @@ class Cells:
 
     def refused(self) -> Value | None:
         """Rows ``(rows, 1)`` with an infinite number, which no table may hold."""
-        found = None
-        for source in sorted({place[0] for place in self.places}):
-            if self.values[source].dtype is str:
-                continue
-            infinite = self._as_numbers(source).apply("IsInf", bool).cast(np.float32)
-            infinite = infinite.reduce("Max", -1, keep=True) > 0.0
-            found = infinite if found is None else found | infinite
-        return found
+        sources = sorted({place[0] for place in self.places})
+        numbers = [self._as_numbers(s) for s in sources if self.values[s].dtype is not str]
+        return self.graph.either(*(x.apply("IsInf", bool).any() for x in numbers))
