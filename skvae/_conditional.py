@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import conditioning
 from ._sources import by_parts
+from ._warning import level_of_caller
 from .noise import Noise
 from .sequences import continuation
 from .table import Encoded, check_table
@@ -310,7 +311,7 @@ class ConditionalMixin:
             "under the model or leave very little room. Raise n_draws, give fewer cells, or "
             "look whether rows like these were in fit.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=level_of_caller(),
         )
 
     def _warn_of_uncertain_rows(self, method: str, size: np.ndarray) -> None:
@@ -323,5 +324,5 @@ class ConditionalMixin:
             f"{type(self).__name__}.impute: for {share:.0%} of the rows with gaps the result "
             f"rests on fewer than {FEW_DRAWS:.0f} effective draws. {remedy}.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=level_of_caller(),
         )

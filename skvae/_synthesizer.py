@@ -16,6 +16,7 @@ from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import fits_samples
 from ._undo import all_or_nothing
+from ._warning import level_of_caller
 from .synthesis.fitting import (
     ACTIVATIONS,
     SynthesisCodec,
@@ -276,7 +277,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
                 "independent draws, because the given cells are unlikely under the model. Give "
                 "fewer cells, or look whether rows like these were in fit.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_caller(),
             )
         return (rows, size) if return_effective_size else rows
 

@@ -60,10 +60,10 @@ NOT_BEFORE = ("try:", "finally:", "except BaseException:", "raise")
 
 
 class Interrupter:
-    """Raises ``KeyboardInterrupt`` before the n-th line of skvae that runs."""
+    """Raises ``KeyboardInterrupt`` before the n-th line of skvae that runs, or the first when."""
 
-    def __init__(self, at=None):
-        self.at, self.lines = at, 0
+    def __init__(self, at=None, when=None):
+        self.at, self.when, self.lines = at, when, 0
 
     def __enter__(self):
         self.before = sys.gettrace()
@@ -80,7 +80,8 @@ class Interrupter:
         text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "line" and text not in NOT_BEFORE:
             self.lines += 1
-            if self.lines == self.at:
+            if self.lines == self.at or (self.when is not None and self.when()):
+                self.when = None
                 raise KeyboardInterrupt
         return self._line
 
@@ -130,6 +131,31 @@ def test_fit(name, again):
         assert sorted(vars(clone(estimator))) == sorted(vars(clone(blank)))
     assert "as before" in outcomes
     assert_array_equal(answers(estimator.fit(other), other), whole)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("again", [False, True], ids=["first fit", "fit on another table"])
+def test_a_fit_that_has_begun_is_undone(name, again, monkeypatch):
+    """At the moment when the estimator is of the new table and has no model of it."""
+    X, other = table(), table(5, seed=1)
+    estimator = clone(ESTIMATORS[name])
+    if again:
+        estimator.fit(X)
+    before, expected = sorted(vars(estimator)), answers(estimator, X)
+
+    def interrupt():
+        has_begun = Interrupter(when=lambda: getattr(estimator, "n_features_in_", None) == 5)
+        with has_begun, pytest.raises(KeyboardInterrupt):
+            estimator.fit(other)
+
+    interrupt()
+    assert sorted(vars(estimator)) == before
+    assert_array_equal(answers(estimator, X), expected)
+    # Parts of two are what is left without it.
+    monkeypatch.setattr("skvae._undo._become", lambda thing, attributes: None)
+    interrupt()
+    assert estimator.n_features_in_ == 5
 
 
 IN_PLACE = {
@@ -247,3 +273,24 @@ def test_warnings_point_at_the_caller(name):
     ours = [w for w in caught if "skvae" in str(w.category) or "Skipping" in str(w.message)]
     assert ours or name == "synthesizer"
     assert {w.filename for w in ours} <= {__file__}
+
+
+UNLIKELY = {
+    "impute": ("transformer", "_conditional.FEW_DRAWS", lambda e, X: e.impute(X)),
+    "sample given": (
+        "transformer", "_conditional.LOW_SHARE", lambda e, X: e.sample(9, given={0: 1.0}),
+    ),
+    "synthesizer": (
+        "synthesizer", "_synthesizer.LOW_SHARE", lambda e, X: e.sample(9, given={0: 1.0}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLIKELY)
+def test_warnings_of_few_draws_point_at_the_caller(name, monkeypatch):
+    which, bound, call = UNLIKELY[name]
+    estimator = clone(ESTIMATORS[which]).fit(table())
+    monkeypatch.setattr(f"skvae.{bound}", np.inf)
+    with pytest.warns(UserWarning, match="draws") as told:
+        call(estimator, table())
+    assert {warning.filename for warning in told} == {__file__}
