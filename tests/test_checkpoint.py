@@ -41,6 +41,10 @@ class Killed(BaseException):
     """Ends a fit as if its process were gone: nothing may handle it."""
 
 
+# A fit of these tests takes no more of them where each start goes on from the last kill.
+MOST_KILLS = 20
+
+
 class Killer:
     """Counts the steps of all loops, keeps the state at some of them, and ends the fit there."""
 
@@ -69,6 +73,7 @@ class Killer:
                 return fit(), n_kills
             except Killed:
                 n_kills += 1
+                assert n_kills < MOST_KILLS, "nothing is kept: each start begins anew"
 
 
 @pytest.fixture
