@@ -60,6 +60,13 @@ class Shapes:
     groups: tuple[int, ...] = ()
 
     @property
+    def n_columns(self) -> int:
+        """How many columns of the table are no conditions, modelled or not."""
+        if self.n_places is not None:
+            return self.n_places
+        return sum(len(sizes) for _, sizes in self.blocks)
+
+    @property
     def n_exact(self) -> int:
         """How many inputs, the last ones that are no conditions, no noise may be added to.
 

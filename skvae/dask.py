@@ -17,6 +17,8 @@ try:
 except ImportError as error:  # pragma: no cover - Dask is there where tests run
     raise ImportError("skvae.dask needs Dask: pip install 'skvae[dask]'.") from error
 
+from .io import column_names
+
 
 def map_partitions(estimator, table, method="score_samples", *, meta=None, **kwargs):
     """Apply a method of a fitted estimator to each partition of a table.
@@ -128,16 +130,12 @@ class _Call:
             return found.set_axis(rows.index, axis=0)
         if found.ndim == 1:
             return pd.Series(found, rows.index, name=self.method)
-        return pd.DataFrame(found, rows.index, self._columns(estimator, found.shape[1]))
+        names = column_names(estimator, self.method, found.shape[1])
+        return pd.DataFrame(found, rows.index, names)
 
     def array(self, rows: np.ndarray, estimator) -> np.ndarray:
         """The result of a block as an array."""
         return np.asarray(self(estimator, rows))
-
-    def _columns(self, estimator, n: int) -> list[str]:
-        if self.method == "transform" and hasattr(estimator, "get_feature_names_out"):
-            return list(estimator.get_feature_names_out())
-        return [f"{self.method}{i}" for i in range(n)]
 
 
 def _meta(estimator, table: dd.DataFrame, call: _Call) -> Any:

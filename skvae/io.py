@@ -147,6 +147,13 @@ def transform_parquet(
     ).run(overwrite, verbose)
 
 
+def column_names(estimator, method: str, n_columns: int) -> list[str]:
+    """Names of the columns of an array that a method gives."""
+    if method == "transform" and hasattr(estimator, "get_feature_names_out"):
+        return list(estimator.get_feature_names_out())
+    return [f"{method}{j}" for j in range(n_columns)]
+
+
 class _Writing:
     def __init__(self, estimator, source, target, method, keep, rows_per_part, arguments):
         if not hasattr(estimator, method):
@@ -301,9 +308,7 @@ class _Writing:
         if result.ndim == 1:
             yield self.method, result
             return
-        names = [f"{self.method}{j}" for j in range(result.shape[1])]
-        if self.method == "transform" and hasattr(self.estimator, "get_feature_names_out"):
-            names = list(self.estimator.get_feature_names_out())
+        names = column_names(self.estimator, self.method, result.shape[1])
         yield from zip(names, np.ascontiguousarray(result.T))
 
     def _hand_over(self) -> None:

@@ -236,6 +236,13 @@ def test_a_table_without_tokens_is_refused():
         VAETransformer(2, network="tokens", max_iter=1).fit(X)
 
 
+def test_layers_of_tokens_have_units():
+    X = np.random.default_rng(0).integers(4, size=(50, 3))
+    network = Tokens(hidden_layer_sizes=(4, 0))
+    with pytest.raises(ValueError, match="'hidden_layer_sizes' parameter of Tokens"):
+        VAETransformer(2, network=network, likelihood="token_sequence", max_iter=1).fit(X)
+
+
 def test_a_layout_of_its_own_is_refused():
     X = np.random.default_rng(0).integers(4, size=(50, 3))
     with pytest.raises(ValueError, match="cannot tell which.*network='mlp'"):

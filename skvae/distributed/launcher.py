@@ -154,11 +154,11 @@ def _started(folder: Path, rank: int, n: int, arguments: list[str]) -> subproces
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     environment.update(within_machine())
     command = [sys.executable, "-m", "skvae.distributed", "--report", str(folder)]
-    files = ["--estimator", "estimator.joblib", "--output", "fitted.joblib"]
-    files[1::2] = [str(folder / name) for name in files[1::2]]
+    for option, name in {"--estimator": "estimator.joblib", "--output": "fitted.joblib"}.items():
+        command += [option, str(folder / name)]
     with open(folder / f"stderr-{rank}", "wb") as errors:
         return subprocess.Popen(
-            [*command, *files, *arguments], env=environment, stderr=errors, start_new_session=True
+            [*command, *arguments], env=environment, stderr=errors, start_new_session=True
         )
 
 

@@ -39,8 +39,7 @@ class ImageNetwork(CellNetwork):
         return self.encoder(images, inputs, self.conditions_of(inputs))
 
     def _image_shape(self, shapes: Shapes) -> tuple[int, int, int]:
-        n = sum(len(block) for _, block in shapes.blocks)
-        n = n if shapes.n_places is None else shapes.n_places
+        n = shapes.n_columns
         if self.image_shape is None:
             side = math.isqrt(n)
             if side**2 != n:

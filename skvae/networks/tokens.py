@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .._component import Component, Shapes
 from ..noise import Noise
 from ..recurrence import Recurrence
-from ._base import Network
+from ._base import Network, check_widths
 from .mlp import ACTIVATIONS, Perceptron
 
 
@@ -84,6 +84,7 @@ class Tokens(Network):
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create encoder and decoder."""
+        check_widths(self, "hidden_layer_sizes")
         sizes = dict(shapes.blocks).get("token", ())
         if not sizes:
             raise ValueError(

@@ -42,7 +42,7 @@ class Unfolding(Component):
         """Find the place of each number."""
         sizes = [(kind, size) for kind, block in shapes.blocks for size in block]
         places = range(len(sizes)) if shapes.places is None else shapes.places
-        total = len(sizes) if shapes.n_places is None else shapes.n_places
+        total = shapes.n_columns
         if self.n_places not in (None, total):
             raise ValueError(
                 f"{self.asker} has {self.n_places} numbers per row, and the table has {total} "

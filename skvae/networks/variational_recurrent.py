@@ -126,9 +126,7 @@ class VariationalRecurrent(CellNetwork):
     def steps_of(self, shapes: Shapes) -> int:
         """How many steps a row has."""
         n_steps, n_features = check_sequence_shape(self)
-        n_places = sum(len(block) for _, block in shapes.blocks)
-        n_places = n_places if shapes.n_places is None else shapes.n_places
-        return -(-n_places // n_features) if n_steps is None else n_steps
+        return -(-shapes.n_columns // n_features) if n_steps is None else n_steps
 
     def connect(self, shapes: Shapes, n_encoded: int, n_decoded: int, noise: Noise) -> None:
         """Create the layers of a step; ``shapes.n_components`` and ``n_encoded`` are of all."""
