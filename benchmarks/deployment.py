@@ -109,7 +109,8 @@ def opened(content: bytes):
 def differences(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     found, wanted = np.asarray(found, float), np.asarray(wanted, float)
     spread = np.maximum(np.abs(wanted), np.nanstd(wanted, axis=0))
-    return np.abs(found - wanted) / np.where(spread > 0, spread, 1.0)
+    apart = np.abs(found - wanted) / np.where(spread > 0, spread, 1.0)
+    return np.where(np.isnan(found) & np.isnan(wanted), 0.0, apart)
 
 
 def agreement(X: pd.DataFrame, transformer, detector) -> list[str]:
@@ -129,14 +130,12 @@ def agreement(X: pd.DataFrame, transformer, detector) -> list[str]:
     rows: pd.DataFrame = transformer.inverse_transform(codes)
     parts = [values.ravel() for values in session.run(None, {"codes": codes})]
     whole = [column for column in rows if rows[column].dtype.kind != "f"]
-    if len(parts) == 1:
-        parts = list(parts[0].reshape(rows.shape).T)
     numbers, others = 0.0, 0
-    for column, values in zip(rows, parts):
+    for column, values in zip(rows, parts, strict=True):
         if column in whole:
             others += int((values.astype(str) != rows[column].astype(str).to_numpy()).sum())
         else:
-            numbers = max(numbers, float(np.nanmax(differences(values, rows[column]))))
+            numbers = np.maximum(numbers, differences(values, rows[column]).max())
     return [*found, f"{numbers:.1e}", f"{others} of {len(rows) * len(whole):,}"]
 
 
