@@ -41,16 +41,6 @@ class Batch:
     targets: Tensor | None = None
     shares: Tensor | None = None
 
-    def select(self, members: Tensor) -> Batch:
-        """The batch of these members."""
-        mask = None if self.mask is None else self.mask[members]
-        weights = None if self.weights is None else self.weights[members]
-        codes = None if self.codes is None else self.codes[members]
-        targets = None if self.targets is None else self.targets[members]
-        shares = None if self.shares is None else self.shares[members]
-        inputs, values = self.inputs[members], self.values[members]
-        return Batch(inputs, values, mask, weights, codes, targets, shares)
-
 
 @dataclass
 class Pass:

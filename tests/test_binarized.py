@@ -67,7 +67,6 @@ def test_shares_go_with_their_rows():
     assert_array_equal(batch.shares[0, 0], drawn.shares[order[0]])
     first, second = split(batch, [150, 250])
     assert_array_equal(torch.cat([first.shares, second.shares], 2), batch.shares)
-    assert_array_equal(batch.select(torch.tensor([1])).shares, batch.shares[1:])
 
 
 def test_a_member_of_a_stack_draws_what_it_draws_alone():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,13 +147,12 @@ def normalised(sample_weight: np.ndarray | None, device) -> Tensor | None:
 
 def split(batch: Batch, sizes: list[int]) -> list[Batch]:
     """Cut a batch along its rows."""
-    none = [None] * len(sizes)
-    values = batch.values.split(sizes, 2)
-    inputs = values if batch.inputs is batch.values else batch.inputs.split(sizes, 2)
-    mask = none if batch.mask is None else batch.mask.split(sizes, 2)
-    weights = none if batch.weights is None else batch.weights.split(sizes, 1)
-    codes = none if batch.codes is None else batch.codes.split(sizes, 2)
-    targets = none if batch.targets is None else batch.targets.split(sizes, 2)
-    shares = none if batch.shares is None else batch.shares.split(sizes, 2)
-    every = zip(inputs, values, mask, weights, codes, targets, shares)
+
+    def cut(whole: Tensor | None, axis: int = 2) -> Sequence:
+        return [None] * len(sizes) if whole is None else whole.split(sizes, axis)
+
+    values = cut(batch.values)
+    inputs = values if batch.inputs is batch.values else cut(batch.inputs)
+    weights, beside = cut(batch.weights, 1), map(cut, (batch.codes, batch.targets, batch.shares))
+    every = zip(inputs, values, cut(batch.mask), weights, *beside)
     return [Batch(*parts) for parts in every]
