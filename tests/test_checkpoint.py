@@ -521,10 +521,14 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
 
 
 KILLS = """
-import os, random, signal, sys, time
+import os, random, signal, sys, time, warnings
 import numpy as np
 from skvae import VAETransformer
+from skvae.exceptions import CheckpointWarning
 from skvae.training import checkpoint
+
+# Half a file would be told of, and trained anew with the same bits.
+warnings.simplefilter("error", CheckpointWarning)
 
 folder, n_kills = sys.argv[1], int(sys.argv[2])
 # At every step, so that most kills meet a file that is being written.

@@ -1,8 +1,6 @@
 """Several threads, forked workers: the same bits as alone, no deadlock, settings as they were."""
 
-import multiprocessing
 import os
-import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from numpy.testing import assert_array_equal
+from processes import can_fork, in_fork, settings
 from sklearn.base import clone
-from threadpoolctl import threadpool_info
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
 
@@ -78,12 +75,6 @@ def fitted():
         return {name: make(name).fit(data(name)) for name in ESTIMATORS}
 
 
-def settings():
-    blas = {i["filepath"]: i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
-    grad, flushed = torch.is_grad_enabled(), sys.float_info.min / 2 == 0.0
-    return blas, torch.get_num_threads(), torch.get_default_dtype(), grad, flushed
-
-
 def same(found, expected):
     if isinstance(expected, pd.DataFrame):
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
@@ -145,33 +136,6 @@ def test_fits_beside_scores(fitted):
 
 
 # ------------------------------------------------------------------------------------- forks
-
-can_fork = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="no forks here"
-)
-
-
-def in_fork(function, *args, seconds=200):
-    """What the function gives, or its error, in a forked process."""
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-
-    def answer():
-        try:
-            there.send(function(*args))
-        except BaseException as error:
-            there.send(repr(error))
-
-    process = context.Process(target=answer)
-    process.start()
-    try:
-        assert here.poll(seconds), "a fork hangs"
-        return here.recv()
-    finally:
-        if process.is_alive():
-            process.join(1)
-        if process.is_alive():
-            process.kill()
 
 
 @can_fork

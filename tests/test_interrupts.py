@@ -10,13 +10,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
-import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_info
 
 import skvae
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
@@ -48,10 +47,7 @@ def answers(estimator, X):
 
 
 def settings():
-    blas = {i["filepath"]: i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"}
-    flushed = sys.float_info.min / 2 == 0.0
-    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    return blas, torch.get_num_threads(), flushed, dtype, grad, np.geterr(), len(warnings.filters)
+    return *processes.settings(), np.geterr(), len(warnings.filters)
 
 
 # Python looks for signals after calls and in loops, and between these words and what follows

@@ -1,6 +1,5 @@
 """Threads, precision and forks: what a fit asks of its process, and that it is put back."""
 
-import multiprocessing
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 import torch
 from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_array_equal
+from processes import can_fork, in_fork
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -31,9 +31,6 @@ pytestmark = [
 ]
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 4)) + 0.3 * rng.normal(size=(60, 4))
-can_fork = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
-)
 
 
 def blas():
@@ -72,6 +69,17 @@ def test_threads_are_set_and_put_back(n_threads, two_threads):
         except ArithmeticError:
             pass
         assert (torch.get_num_threads(), blas_threads()) == (2, {2})
+
+
+def test_gradients_are_put_back():
+    """An interrupt within ``torch.no_grad`` may come before torch knows how to go back."""
+    try:
+        with pytest.raises(KeyboardInterrupt), arithmetic(1):
+            torch.set_grad_enabled(False)
+            raise KeyboardInterrupt
+        assert torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
 
 
 def test_none_leaves_threads_alone(two_threads):
@@ -338,25 +346,6 @@ def bad_fork(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: os.getpid() != parent)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-
-
-def in_fork(function, *args):
-    """What the function gives, or its error, in a forked process."""
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-
-    def answer():
-        try:
-            there.send(function(*args))
-        except Exception as error:
-            there.send(error)
-
-    process = context.Process(target=answer)
-    process.start()
-    assert here.poll(60), "no answer"
-    result = here.recv()
-    process.join(60)
-    return result
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1"])
