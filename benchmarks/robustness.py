@@ -50,17 +50,28 @@ def report() -> str:
     """What came of all pieces so far."""
     lines = [line for path in RAW.glob("*.jsonl") for line in path.read_text().splitlines()]
     records = [json.loads(line) for line in lines]
-    failed = [record for record in records if record["failed"]]
-    sound = [record for record in records if not record["failed"]]
-    tables = {record["recipe"] for record in records}
-    methods = Counter(name for record in sound for name in record["answered"])
-    refusals = Counter(pair for record in sound for pair in record["refused"].items())
-    slowest = sorted(records, key=lambda record: -record["seconds"])[:5]
-    rows = [record["rows"] for record in records]
-    columns = [record["columns"] for record in records]
     text = [
         "# Robustness",
         "",
+        *in_all(records),
+        *answers(records),
+        "",
+        *slowest(records),
+        "",
+        f"Mean {sum(r['seconds'] for r in records) / len(records):.2f} s per run, beside other "
+        "work on the machine: a bound on how long a call may take, and no measure of speed. "
+        f"{versions()}. {cpu_name()}.",
+    ]
+    return "\n".join(text) + "\n"
+
+
+def in_all(records) -> list[str]:
+    """How many runs there were, and which failed."""
+    failed = [record for record in records if record["failed"]]
+    tables = {record["recipe"] for record in records}
+    rows = [record["rows"] for record in records]
+    columns = [record["columns"] for record in records]
+    return [
         f"`benchmarks/robustness.py`: {len(records)} runs of an estimator on {len(tables)} "
         f"different generated tables of {min(rows)} to {max(rows)} rows and {min(columns)} to "
         f"{max(columns)} columns (imputers: at most 100 columns; a table has at most 15,000 "
@@ -72,11 +83,19 @@ def report() -> str:
         "or no answer in time). What failed in earlier runs is mended, and kept in "
         "`tests/test_properties.py`.",
         "",
-        f"{sum('fit' in r['refused'] for r in sound)} of the runs ended in `fit` with a "
+        f"{sum('fit' in r['refused'] for r in sound(records))} of the runs ended in `fit` with a "
         "documented refusal, as of a table in which nothing varies; the others went through all "
         "methods.",
         "",
         *(f"- `{r['spelling']}` on `{r['recipe']}`: {r['failed'][:200]!r}" for r in failed),
+    ]
+
+
+def answers(records) -> list[str]:
+    """Tables of what was run, and of the calls that answered and that refused."""
+    methods = Counter(name for record in sound(records) for name in record["answered"])
+    refusals = Counter(pair for record in sound(records) for pair in record["refused"].items())
+    return [
         *markdown_table(["estimator", "runs"], counted(estimator_of(r) for r in records)),
         "",
         *markdown_table(["container", "runs"], counted(r["container"] for r in records)),
@@ -91,25 +110,25 @@ def report() -> str:
             ["call", "error and reason", "times"],
             [[name, why, str(k)] for (name, why), k in refusals.most_common()],
         ),
-        "",
-        "Slowest runs (all calls together):",
-        "",
-        *markdown_table(
-            ["seconds", "estimator", "rows x columns", "container"],
-            [
-                [
-                    f"{r['seconds']:.1f}", estimator_of(r), f"{r['rows']} x {r['columns']}",
-                    r["container"],
-                ]
-                for r in slowest
-            ],
-        ),
-        "",
-        f"Mean {sum(r['seconds'] for r in records) / len(records):.2f} s per run, beside other "
-        "work on the machine: a bound on how long a call may take, and no measure of speed. "
-        f"{versions()}. {cpu_name()}.",
+    ]
+
+
+def slowest(records) -> list[str]:
+    """A table of the runs that took longest."""
+    first = sorted(records, key=lambda record: -record["seconds"])[:5]
+    lines = [
+        [
+            f"{r['seconds']:.1f}", estimator_of(r), f"{r['rows']} x {r['columns']}",
+            r["container"],
+        ]
+        for r in first
     ]  # fmt: skip
-    return "\n".join(text) + "\n"
+    head = ["seconds", "estimator", "rows x columns", "container"]
+    return ["Slowest runs (all calls together):", "", *markdown_table(head, lines)]
+
+
+def sound(records) -> list[dict]:
+    return [record for record in records if not record["failed"]]
 
 
 def counted(names) -> list[list[str]]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
+from tables import NAMES as STYLES
 from tables import Recipe, recipes
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
@@ -114,7 +115,6 @@ class Outcome:
 
     answered: list = field(default_factory=list)
     refused: dict = field(default_factory=dict)
-    error: str = ""
 
 
 def of(values):
@@ -220,8 +220,6 @@ def cases(draw, large=False):
 
 
 def _first_name(recipe):
-    from tables import NAMES as STYLES
-
     first = STYLES[recipe.names](0)
     return str(first) if recipe.container == "polars" else first
 
@@ -289,7 +287,7 @@ def refusal(error):
     return None
 
 
-def drive(case, seconds=60.0):
+def drive(case, seconds):
     """Fit the estimator of a case, and call each of its public methods."""
     outcome = Outcome()
     with deadline(seconds), warnings.catch_warnings():
@@ -403,11 +401,15 @@ def drive_transformer(call, vae, case, X, y):
     if y is not None and vae.supervision == "properties":
         check_rows(call("optimize", vae.optimize, X, 0.5, max_iter=2), n, empty)
     comes_back(call, vae, "transform", X, codes)
-    later = case.recipe.other().table()
+    drive_later(call, vae, X, case.recipe.other().table(), scores is not None)
+
+
+def drive_later(call, vae, X, later, scored):
+    """What comes after fit: later rows, another calibration, rows that stream in."""
     new = call("transform of later rows", vae.transform, later)
     if new is not None:
         finite(new)
-    if scores is not None and new is not None:
+    if scored and new is not None:
         finite(call("score_samples of later rows", vae.score_samples, later))
         call("recalibrate", vae.recalibrate, X)
         finite(call("score_samples after recalibrate", vae.score_samples, X))
@@ -521,14 +523,14 @@ def drive_synthesizer(call, synthesizer, case, X, y):
     check_rows(rows, 40, empty)
     assert 0 < size <= 40
     if empty.sum() + 1 < len(empty):
-        drive_given(call, synthesizer, case, X, empty)
+        drive_given(call, synthesizer, X, empty)
     blob = call("pickle", pickle.dumps, synthesizer)
     again, now = pickle.loads(blob).sample(5), synthesizer.sample(5)
     pd.testing.assert_frame_equal(frame_of(again), frame_of(now), check_exact=True)
     assert repr(call("clone", clone, synthesizer)) == repr(synthesizer)
 
 
-def drive_given(call, synthesizer, case, X, empty):
+def drive_given(call, synthesizer, X, empty):
     missing = missing_of(X)
     modelled = set(synthesizer.codec_.modelled_index_)
     places = [j for j in np.flatnonzero(~missing[0]) if j in modelled]
