@@ -4,6 +4,7 @@ A network that refuses more than so many cells stands for a device that is too s
 """
 
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -176,3 +177,19 @@ def test_parts_come_in_order_and_once():
         assert _memory.in_parts(work, 8, 10) == [0, 3, 6]
     assert done == [(0, 3), (3, 6), (6, 8)]
     assert _memory.in_parts(work, 0, 10) == []
+
+
+def test_what_did_not_fit_is_let_go_before_less_is_tried():
+    tried = []
+
+    def work(start, stop, size):
+        assert not [tensor for tensor in tried if tensor() is not None]
+        tensor = torch.zeros(size)
+        tried.append(weakref.ref(tensor))
+        if size > 1:
+            raise MemoryError
+        return size
+
+    with pytest.warns(SmallerBatchesWarning):
+        assert _memory.in_parts(work, 2, 4) == [1, 1]
+    assert len(tried) == 4
