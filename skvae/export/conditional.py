@@ -133,10 +133,11 @@ class _Passes:
         places = np.full((len(passes), widest), prior.n_inputs)
         for i, hidden in enumerate(passes):
             places[i, : len(hidden.inputs)] = hidden.inputs
-        shown = self.graph.joined([x, x.zeros()]).take(places, 1).transposed(1, 0, 2)
-        with_zero = np.concatenate([both, np.zeros_like(both[:, :1])], 1)
-        put_in = shown @ self.graph.constant(with_zero[:, places])
-        return x.expanded(0, 1) @ self.graph.constant(both[:, None]) - put_in
+        x = self.graph.joined([x, x.zeros()])
+        matrix = self.graph.constant(np.concatenate([both, np.zeros_like(both[:, :1])], 1))
+        # Taken in the graph, as the file would hold these weights twice.
+        put_in = x.take(places, 1).transposed(1, 0, 2) @ matrix.take(places, 1)
+        return x.expanded(0, 1) @ matrix.expanded(1) - put_in
 
     def _decoded(self, given: Value) -> Value:
         decoder, passes = self.network.decoder, self.of.passes
@@ -151,7 +152,7 @@ class _Passes:
             places[i, : len(hidden.outputs)] = hidden.outputs
             order[hidden.outputs] = i * widest + np.arange(len(hidden.outputs))
         matrix, skip, bias = (
-            self.graph.constant(array_of(part)[..., places].transpose(0, 2, 1, 3)[:, None])
+            self.graph.constant(array_of(part)).take(places).transposed(0, 2, 1, 3).expanded(1)
             for part in (
                 getattr(decoder, f"weight_{end}"),
                 decoder.weight_skip[:, :n_given],
