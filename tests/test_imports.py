@@ -225,6 +225,7 @@ def test_estimators_know_only_the_base(name):
         "_sources",
         "_trimming",
         "_undo",
+        "_warning",
         "_supervised",
         "code_axes",
         "exceptions",
