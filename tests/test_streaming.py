@@ -11,16 +11,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
 from sklearn.model_selection import GridSearchCV
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
 from skvae.model_selection import StackedGridSearchCV
+from skvae.noise import Noise
 from skvae.streaming import Stream, sample_of, source_of
 from skvae.streaming import sample as sampling
 from skvae.streaming.prefetch import ahead
 from skvae.streaming.ranges import ranges_of
 from skvae.streaming.shuffling import shuffled
 from skvae.streaming.source import ArraySource
+from skvae.training import Rows
+from skvae.training.feeding import Resident, Streamed
+from skvae.training.loop import _Run
 
 N_ROWS = 3_000
 SETTINGS = {"n_components": 2, "max_iter": 3, "random_state": 0}
@@ -133,6 +138,36 @@ def test_pieces_of_a_sorted_table_come_mixed():
     source = source_of(table)
     blocks = [first for first, _ in shuffled(source, source.pieces, np.random.default_rng(0))]
     assert sorted(blocks) == [piece.first for piece in source.pieces] and blocks != sorted(blocks)
+
+
+def rows_of(table, weights=None):
+    return Rows(torch.as_tensor(table), torch.as_tensor(table), None, None)
+
+
+def resident(X):
+    return Resident(rows_of(X), torch.arange(len(X)).expand(2, -1))
+
+
+def streamed(X):
+    return Streamed(Stream(ArraySource(X.numpy()), rows_of, np.zeros(0, dtype=int)), 2)
+
+
+@pytest.mark.parametrize("make", [resident, streamed])
+def test_batches_mix_the_rows_of_a_chunk(make):
+    X = torch.arange(40.0)[:, None]
+    noise = Noise([0, 1])
+
+    def epoch(number):
+        batches = list(_Run._batches_of(make(X), noise, number, [10] * 4))
+        assert [batch.values.shape[2] for batch in batches] == [10] * 4
+        return torch.cat([batch.values for batch in batches], 2)[:, 0, :, 0]
+
+    first, second = epoch(0), epoch(1)
+    for rows in (*first, *second):
+        assert torch.equal(rows.sort().values, X[:, 0])
+        # Each batch is of rows from all over the chunk.
+        assert all(len(set((part // 10).tolist())) > 1 for part in rows.split(10))
+    assert not torch.equal(first, second) and not torch.equal(*first)
 
 
 def test_weights_follow_their_rows(numbers):
