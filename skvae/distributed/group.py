@@ -19,6 +19,7 @@ from .._process import arithmetic
 from ..exceptions import WorkerLostError
 from ..training.group import as_group
 from ..training.shared import Lanes
+from .shared_sums import SharedSums, shared_sums
 
 # Seconds between two looks for work: the first ones, and at most.
 SOONEST, LATEST = 0.005, 0.2
@@ -29,7 +30,8 @@ class Group(Lanes):
     """The processes of ``torch.distributed``; the first leads and the others follow.
 
     The first one runs ``fit`` and every training in it is announced to the others, which wait
-    in ``follow``.  Each step adds up one flat gradient over all processes.
+    in ``follow``.  Each step adds up one flat gradient over all processes, which those of one
+    machine do in memory that they share.
 
     Parameters
     ----------
@@ -41,6 +43,11 @@ class Group(Lanes):
         Seconds that a process waits for another.
     store : torch.distributed.Store
         Where processes leave word for one another.
+
+    Attributes
+    ----------
+    shares_memory : bool
+        Whether to add up in memory that all processes share; False once there is none.
     """
 
     def __init__(self, rank: int, world_size: int, n_lanes: int, timeout: float, store):
@@ -50,6 +57,8 @@ class Group(Lanes):
         self._parent, self._n_jobs = os.getppid(), 0
         cuda = dist.get_backend() == "nccl"
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu"
+        self._sums: SharedSums | None = None
+        self.shares_memory = not cuda and _n_local(world_size) == world_size > 1
 
     def announce(self, job: tuple) -> None:
         """Tell the other processes what is to be trained."""
@@ -88,10 +97,33 @@ class Group(Lanes):
 
     def add_up(self, numbers: Tensor) -> None:
         """Replace numbers by their sums over all processes."""
+        sums = self._sums_for(numbers)
         here = numbers.to(self._device)
-        self._together("adding up gradients", lambda: dist.all_reduce(here))
+        add_up = dist.all_reduce if sums is None else sums.add_up
+        self._together("adding up gradients", lambda: add_up(here))
         if here is not numbers:
             numbers.copy_(here)
+
+    def close(self) -> None:
+        """Take no part any more."""
+        if self._sums is not None:
+            self._sums.close()
+            self._sums = None
+
+    def _sums_for(self, numbers: Tensor) -> SharedSums | None:
+        """Shared memory that holds the numbers, or None if the processes share none."""
+        n_bytes = numbers.numel() * numbers.element_size()
+        if self.shares_memory and (self._sums is None or self._sums.n_bytes < n_bytes):
+            self.close()
+            how = self.rank, self.world_size, n_bytes, self.timeout
+            self._sums = shared_sums(*how, self._broadcast, self._all_agree)
+            self.shares_memory = self._sums is not None
+        return self._sums
+
+    def _all_agree(self, yes: bool) -> bool:
+        n_yes = torch.tensor(float(yes))
+        self._together("agreeing on memory", lambda: dist.all_reduce(n_yes))
+        return int(n_yes) == self.world_size
 
     def _jobs(self) -> Iterator[tuple]:
         while self._word() != END:
@@ -167,9 +199,11 @@ def joined_group(
         backend, store=dist.PrefixStore("group", store), rank=rank, world_size=world_size,
         timeout=limit,
     )  # fmt: skip
+    group = Group(rank, world_size, n_lanes, timeout, dist.PrefixStore("words", store))
     try:
-        yield Group(rank, world_size, n_lanes, timeout, dist.PrefixStore("words", store))
+        yield group
     finally:
+        group.close()
         dist.destroy_process_group()
 
 
