@@ -1,6 +1,7 @@
 """Tables beyond memory: what is read, in which order, and what is learned of it."""
 
 import os
+import pickle
 import threading
 import time
 from decimal import Decimal
@@ -475,6 +476,23 @@ def test_a_source_that_lost_rows_is_refused_wherever_it_is_read(read, monkeypatc
     assert sum(map(len, read(ArraySource(X)))) == 300
     with pytest.raises(RuntimeError, match="changed since it was opened"):
         read(Shrinking(X))
+
+
+@pytest.mark.parametrize("make", [as_path, as_dataset, as_feather])
+def test_a_file_that_was_written_to_is_refused(make, numbers, tmp_path):
+    source = source_of(make(numbers, tmp_path))
+    file = next(file for file in tmp_path.rglob("*") if file.is_file())
+    assert len(source.whole()) == N_ROWS
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(RuntimeError, match="written to since the source was opened"):
+        source.whole()
+    # Opened anew it is read, and by a process that gets the source, which may have other files.
+    again = source_of(source.dataset)
+    other = pickle.loads(pickle.dumps(source))
+    assert len(again.whole()) == len(other.whole()) == N_ROWS
+    os.utime(file, ns=(2, 2))
+    with pytest.raises(RuntimeError, match="written to since the source was opened"):
+        other.whole()
 
 
 def test_a_fingerprint_of_a_table_is_of_all_rows(numbers, monkeypatch):

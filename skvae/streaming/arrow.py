@@ -110,8 +110,14 @@ class DatasetSource(ArrowSource):
         if names is not None:
             schema = pa.schema([schema.field(name) for name in names])
         super().__init__(schema, list(_pieces(dataset)))
+        self._versions = self._versions_of(sorted(getattr(dataset, "files", ())))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another machine may have files of its own at the same paths.
+        return {**self.__dict__, "_versions": {}}
 
     def batches(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+        self._check_version(getattr(piece.content, "path", None))
         # Read as it is needed, and by the thread that asks: memory stays flat.
         options: dict[str, Any] = {}
         if isinstance(piece.content, ds.ParquetFileFragment):
@@ -130,8 +136,22 @@ class DatasetSource(ArrowSource):
         paths = sorted(getattr(self.dataset, "files", ()))
         if not paths:  # In memory.
             return super().contents()
-        files = self.dataset.filesystem.get_file_info(paths)
-        return [(file.path, file.size, file.mtime_ns) for file in files]
+        return self._versions_of(paths)
+
+    def _versions_of(self, paths: list[str]) -> dict[str, tuple]:
+        """Size and time of files."""
+        files = self.dataset.filesystem.get_file_info(paths) if paths else []
+        return {file.path: (file.size, file.mtime_ns) for file in files}
+
+    def _check_version(self, path: str | None) -> None:
+        if path is None:  # In memory.
+            return
+        found = self._versions_of([path])[path]
+        if self._versions.setdefault(path, found) != found:
+            raise RuntimeError(
+                f"The file {path!r} has been written to since the source was opened. Open it "
+                "anew, and let nobody write to files that are trained on."
+            )
 
 
 def source_at(path) -> Source:
