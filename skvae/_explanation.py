@@ -61,7 +61,7 @@ class ExplanationMixin:
         contributions : pandas DataFrame of shape (n_samples, n_features)
             Nats that each cell adds to the score of its row beyond a typical cell of its column,
             the median of rows held out: negative for cells that make the row odd, NaN for
-            missing cells, 0 for constant columns.  See Notes.
+            missing cells, 0 for constant columns and conditions.  See Notes.
         normal : array or DataFrame of shape (n_samples, n_features)
             Most plausible value of each cell, also of missing ones, given the cells of its row
             that are not odd, in the container of ``X``; only with ``return_normal=True``.
@@ -117,7 +117,10 @@ class ExplanationMixin:
         with self._arithmetic():
             values = attribution.normal(cells, odd, self._device())
         values = attribution.evidence.restored(values)
-        return contributions, self.codec_.decode(values, container_of(X))
+        normal = self.codec_.decode(values, container_of(X))
+        if self.condition is not None:
+            normal = self.codec_.given(X, f"{type(self).__name__}.explain").put_into(normal)
+        return contributions, normal
 
     @by_parts
     def repair(self, X, n_cells=1):

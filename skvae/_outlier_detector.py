@@ -90,6 +90,11 @@ class VAEOutlierDetector(  # type: ignore[misc]
         What is asked of the codes beside the bound, by a key of ``skvae.penalties.PENALTIES``.
         ``"neighbors"``: that neighbours in the table stay neighbours, for pictures of it;
         ``"mmd"``: that all codes together look like draws from the prior.
+    condition : list of str or int, or one of them, default=None
+        Columns that are given, by name or, in an array, by position: rows are judged by the
+        other columns given these, p(rest | condition), and what is rare about the conditions
+        themselves counts for nothing.  A missing condition is a state of its own where ``fit``
+        saw some in its column, else the column's mean (or none of its categories).
     hidden_layer_sizes : tuple of int, default=(128, 64)
         Widths of the encoder's hidden layers, reversed in the decoder; () is linear.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -214,7 +219,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         **{
             name: constraints
             for name, constraints in BaseVAE._parameter_constraints.items()
-            if name not in ("condition", "supervision")
+            if name != "supervision"
         },
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "score_function": [StrOptions(set(SCORES)), Score],
@@ -244,6 +249,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         view="denoising",
         missingness=None,
         penalty=None,
+        condition=None,
         hidden_layer_sizes=(128, 64),
         activation="silu",
         init="linear",
@@ -281,6 +287,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
             view=view,
             missingness=missingness,
             penalty=penalty,
+            condition=condition,
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
             init=init,

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ._sources import by_parts
+from .context import deviations
 from .scores import SCORES, Score
 
 
@@ -76,6 +77,14 @@ class ScoringMixin:
         check_is_fitted(self)
         self._check_has_scores()
         return float(np.mean(self._likelihoods(X)))
+
+    def _compared_cells(self, encoded) -> np.ndarray:
+        """What is compared of rows: encoded cells, or how they differ from what is usual there."""
+        if not self.vae_.n_conditions:
+            return encoded.inputs
+        n_continuous = len(dict(self.codec_.blocks_).get("continuous", ()))
+        with self._arithmetic():
+            return deviations(self.vae_, n_continuous, self._device(), encoded)
 
     @by_parts
     def _likelihoods(self, X) -> np.ndarray:

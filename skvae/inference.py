@@ -227,8 +227,8 @@ def residuals(vae: VAE, n_continuous: int, device, encoded) -> np.ndarray:
 
     def apart(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
         batch = Batch(values if inputs is None else inputs, values, mask, None)
-        codes = vae.infer(_for_members(batch, vae.n_members).inputs).mean
-        cells = vae.decode(codes)
+        x = _for_members(batch, vae.n_members).inputs
+        cells = vae.decode(vae.infer(x).mean, vae.conditions(x))
         numbers = (values - cells.point)[..., :n_continuous]
         surprise = -cells.log_prob(values)[..., n_continuous:]
         apart = torch.cat([numbers, surprise], -1).mean((0, 1))

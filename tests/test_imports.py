@@ -45,6 +45,7 @@ CORE = {
 ENGINE = {
     "calibration",
     "conditioning",
+    "context",
     "factor_model",
     "gaussian_score",
     "inference",

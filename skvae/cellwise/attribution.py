@@ -102,7 +102,7 @@ class Attribution:
 
     def normal(self, cells: Cells, odd: Odd, device) -> np.ndarray:
         """Most plausible values ``(rows, columns)`` given the cells of a row that are not odd."""
-        return self.evidence.guess(cells.values, odd.visible, device)
+        return self.evidence.guess(cells, odd.visible, device)
 
     def replacements(
         self, cells: Cells, written: Written, free: np.ndarray, searched: np.ndarray, device
@@ -163,10 +163,10 @@ class Attribution:
             options.append(np.append(guess, self.evidence.scaled(np.array(found), j)))
         cell = np.repeat(np.arange(len(rows)), [len(option) for option in options])
         tried = np.concatenate([*options, np.empty(0)]).astype(np.float32)
-        values, shown = cells.values[rows[cell]], visible[rows[cell]]
+        changed, shown = cells.take(rows[cell]), visible[rows[cell]]
         at = np.arange(len(cell)), columns[cell]
-        values[at], shown[at] = tried, True
-        terms, _ = self.evidence.terms(values, shown, device)
+        changed.values[at], shown[at] = tried, True
+        terms, _ = self.evidence.terms(changed, shown, device)
         terms = terms[at]
         first = np.unique(cell, return_index=True)[1]
         # A slip may be a good deal less plausible than the best guess.
@@ -205,11 +205,11 @@ class Attribution:
         cells, free, guesses = cells.take(chosen), free[chosen], guesses[chosen]
         if not len(chosen):
             return chosen, chosen
-        before, rest = self.evidence.terms(cells.values, cells.mask, device)
+        before, rest = self.evidence.terms(cells, cells.mask, device)
         rows, columns = self._candidates(before - np.where(cells.mask, cells.log_slope, 0), free)
-        values = cells.values[rows]
-        values[np.arange(len(rows)), columns] = guesses[rows, columns]
-        after, new_rest = self.evidence.terms(values, cells.mask[rows], device)
+        changed = cells.take(rows)
+        changed.values[np.arange(len(rows)), columns] = guesses[rows, columns]
+        after, new_rest = self.evidence.terms(changed, changed.mask, device)
         gain = after.sum(1) + new_rest - before[rows].sum(1) - rest[rows]
         best = _best_of_each(rows, gain)
         best = best[gain[best] > 0]
@@ -217,7 +217,7 @@ class Attribution:
 
     def _terms(self, cells: Cells, visible: np.ndarray, device) -> tuple[np.ndarray, np.ndarray]:
         """Terms in the units of the cells."""
-        terms, rest = self.evidence.terms(cells.values, visible, device)
+        terms, rest = self.evidence.terms(cells, visible, device)
         return terms - np.where(visible, cells.log_slope, 0.0), rest
 
     def _candidates(self, terms: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,15 +22,19 @@ class Cells(NamedTuple):
     log_slope : ndarray (rows, columns)
         What to subtract from log densities of the values to have those of the cells in their
         own units; 0 where cells are missing.
+    given : ndarray of float32 (rows, n_conditions) or None, default=None
+        What the model sees of columns that are not judged, None where there are none.
     """
 
     values: np.ndarray
     mask: np.ndarray
     log_slope: np.ndarray
+    given: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Cells:
         """These rows."""
-        return Cells(*(part[rows] for part in self))
+        given = None if self.given is None else self.given[rows]
+        return Cells(self.values[rows], self.mask[rows], self.log_slope[rows], given)
 
 
 class Evidence:
@@ -43,14 +47,14 @@ class Evidence:
         """Cells as the model has them."""
         raise NotImplementedError
 
-    def terms(self, values: np.ndarray, visible: np.ndarray, device) -> tuple:
+    def terms(self, cells: Cells, visible: np.ndarray, device) -> tuple:
         """Nats of the visible cells, 0 elsewhere, and the rest of the score of each row.
 
         Both in the units of the values, ``(rows, columns)`` and ``(rows,)``.
         """
         raise NotImplementedError
 
-    def guess(self, values: np.ndarray, visible: np.ndarray, device) -> np.ndarray:
+    def guess(self, cells: Cells, visible: np.ndarray, device) -> np.ndarray:
         """Most plausible value of each cell ``(rows, columns)`` given the visible others."""
         raise NotImplementedError
 
@@ -68,6 +72,13 @@ def observed(encoded: Any) -> np.ndarray:
     if encoded.mask is None:
         return np.ones(encoded.values.shape, dtype=bool)
     return encoded.mask
+
+
+def conditions_of(encoded: Any, n_conditions: int) -> np.ndarray | None:
+    """What a model sees of the columns that are given, the last of its inputs; None of none."""
+    if not n_conditions:
+        return None
+    return encoded.inputs[:, encoded.inputs.shape[1] - n_conditions :]
 
 
 def most_plausible(cells) -> Tensor:

@@ -17,6 +17,7 @@ from ..synthesis.network import GenerativeNetwork
 from ..training import Rows, train
 from ..training.group import as_group, current_group
 from .density import FlooredMixture
+from .evidence import Cells
 from .masks import LeaveOutMask
 from .model import CellwiseVAE
 
@@ -34,16 +35,15 @@ FEWEST_HELD_OUT = 10
 
 
 def fit_cellwise(
-    values: np.ndarray, mask: np.ndarray, held_out: np.ndarray, blocks: tuple, floor: np.ndarray,
-    trim: float, max_iter: int, rng: np.random.RandomState, device,
+    cells: Cells, held_out: np.ndarray, blocks: tuple, floor: np.ndarray, trim: float,
+    max_iter: int, rng: np.random.RandomState, device,
 ) -> CellwiseVAE:  # fmt: skip
     """Train a stack on rows of which some are held out, to stop in time.
 
     Parameters
     ----------
-    values : ndarray of float32 (rows, columns)
-    mask : ndarray of bool (rows, columns)
-        Observed cells.
+    cells : Cells
+        Of all rows, on the scale of the model.
     held_out : ndarray of int
         Places of rows not to train on; all rows where none are held out.
     blocks : tuple of (str, tuple of int)
@@ -62,14 +62,18 @@ def fit_cellwise(
     mixture = FlooredMixture(floor, N_MIXTURE_COMPONENTS)
     network = GenerativeNetwork(HIDDEN_LAYER_SIZES, "silu")
     vae = CellwiseVAE(network, Columnwise(mixture), CellEncoding(), LeaveOutMask(), trim)
-    vae.build(Shapes(0, N_COMPONENTS, blocks), noise)
-    seen = torch.as_tensor(mask, device=device)
-    cells = torch.as_tensor(values, device=device)
-    vae.encoding.learn(cells, seen, N_MEMBERS)
-    vae.network.start_offset(marginal_start(vae.likelihood, cells, seen))
+    n_given = 0 if cells.given is None else cells.given.shape[1]
+    vae.build(Shapes(0, N_COMPONENTS, blocks, n_conditions=n_given), noise)
+    seen = torch.as_tensor(cells.mask, device=device)
+    values = torch.as_tensor(cells.values, device=device)
+    vae.encoding.learn(values, seen, N_MEMBERS)
+    vae.network.start_offset(marginal_start(vae.likelihood, values, seen))
     vae.to(device)
-    rows = Rows(seen.float(), cells, seen, None)
-    index, judged = _split(mask, held_out, rng)
+    inputs = seen.float()
+    if cells.given is not None:
+        inputs = torch.cat([inputs, torch.as_tensor(cells.given, device=device)], 1)
+    rows = Rows(inputs, values, seen, None)
+    index, judged = _split(cells.mask, held_out, rng)
     batch_size = int(
         np.clip(2 ** round(np.log2(max(len(index) / 16, 1))), SMALLEST_BATCH, LARGEST_BATCH)
     )

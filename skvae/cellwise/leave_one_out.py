@@ -47,14 +47,15 @@ class LeaveOneOut:
         blocks = np.array_split(order, min(n_columns, MOST_PASSES))
         self.passes = [_Pass(vae.network, _joined(inputs, b), _joined(outputs, b)) for b in blocks]
 
-    def __call__(self, values: Tensor, visible: Tensor):
+    def __call__(self, values: Tensor, visible: Tensor, given: Tensor | None = None):
         """Distributions ``(members, draws, rows, columns)`` for cells ``(1, 1, rows, columns)``.
 
-        ``visible`` is 1 or 0; that of the cell itself does not matter.
+        ``visible`` is 1 or 0; that of the cell itself does not matter.  What is ``given (1, 1,
+        rows, n_conditions)`` is never hidden.
         """
         vae, n_rows, n_codes = self.vae, values.shape[2], 2 * self.vae.n_latents
         prior, decoder = vae.network.prior, vae.network.decoder
-        x = prior.flat_rows(vae.encoding(values, visible))[0]
+        x = prior.flat_rows(vae.shown(vae.encoding.features(values), visible, given))[0]
         width = prior.weight_0.shape[-1]
         whole = torch.matmul(x, torch.cat([prior.weight_0, prior.weight_skip], -1))
         found = x.new_empty(vae.n_members, self.n_draws, n_rows, self.n_parameters)
@@ -72,9 +73,9 @@ class LeaveOneOut:
             found[..., hidden.outputs] = out.view(vae.n_members, self.n_draws, n_rows, -1)
         return vae.likelihood(found)
 
-    def log_prob(self, values: Tensor, visible: Tensor) -> Tensor:
+    def log_prob(self, values: Tensor, visible: Tensor, given: Tensor | None = None) -> Tensor:
         """Log-probability of each cell ``(rows, columns)``, the mean over members and draws."""
-        each = self(values, visible).log_prob(values)
+        each = self(values, visible, given).log_prob(values)
         return torch.logsumexp(each, (0, 1)) - math.log(len(each) * self.n_draws)
 
 

@@ -12,7 +12,7 @@ from .._pass import Batch, Pass
 from ..inference import chunk_rows, in_chunks
 from ..noise import FixedDraws
 from ..vae import VAE
-from .evidence import Cells, Evidence, most_plausible, observed
+from .evidence import Cells, Evidence, conditions_of, most_plausible, observed
 
 
 class BoundTerms(Evidence):
@@ -47,38 +47,41 @@ class BoundTerms(Evidence):
         log_slope = np.tile(self.codec.log_scale_, (len(mask), 1))
         if encoded.log_jacobian is not None:
             log_slope += encoded.log_jacobian
-        return Cells(encoded.values, mask, np.where(mask, log_slope, 0.0))
+        given = conditions_of(encoded, self.vae.n_conditions)
+        return Cells(encoded.values, mask, np.where(mask, log_slope, 0.0), given)
 
-    def terms(self, values, visible, device):
+    def terms(self, cells, visible, device):
         """Terms of the visible cells, averaged over draws and members; what the codes cost."""
 
         def of_step(step: Pass, values: Tensor, shown: Tensor) -> tuple[Tensor, ...]:
             each = step.likelihood.log_prob(values) * shown
-            cells = (each * self.weights(step).unsqueeze(-1)).sum(1)
-            return cells.mean(0), self.total(step).mean(0)[:, None]
+            per_cell = (each * self.weights(step).unsqueeze(-1)).sum(1)
+            return per_cell.mean(0), self.total(step).mean(0)[:, None]
 
-        cells, total = self._in_chunks(of_step, values, visible, device)
-        cells = cells.astype(np.float64)
-        return cells, total[:, 0].astype(np.float64) - cells.sum(1)
+        found, total = self._in_chunks(of_step, cells, visible, device)
+        found = found.astype(np.float64)
+        return found, total[:, 0].astype(np.float64) - found.sum(1)
 
-    def guess(self, values, visible, device):
+    def guess(self, cells, visible, device):
         """Best value of each cell by codes of the other visible ones."""
-        guesses = np.empty_like(values)
+        guesses = np.empty_like(cells.values)
 
         def of_step(step: Pass, values: Tensor, shown: Tensor) -> tuple[Tensor, ...]:
             return (most_plausible(step.likelihood),)
 
-        for j in range(values.shape[1]):
+        for j in range(guesses.shape[1]):
             others = visible.copy()
             others[:, j] = False
-            guesses[:, j] = self._in_chunks(of_step, values, others, device)[0][:, j]
+            guesses[:, j] = self._in_chunks(of_step, cells, others, device)[0][:, j]
         return guesses
 
-    def _in_chunks(self, of_step, values, visible, device) -> list[np.ndarray]:
+    def _in_chunks(self, of_step, cells: Cells, visible, device) -> list[np.ndarray]:
         vae = self.vae.to(device)
         draws = FixedDraws(self.n_draws, vae.n_latents, device)
-        values = np.where(visible, values, np.float32(0.0))
+        values = np.where(visible, cells.values, np.float32(0.0))
         inputs = self.codec.inputs(values, None if visible.all() else visible)
+        if cells.given is not None:
+            inputs = np.hstack([inputs, cells.given])
 
         def of_chunk(*tensors: Tensor) -> tuple[Tensor, ...]:
             inputs, values, mask = tensors

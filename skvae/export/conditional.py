@@ -43,7 +43,11 @@ def log_prob_of_cells(model: CellModel, rows: Rows) -> Value:
     if rows.log_jacobian is not None:
         log_slope = log_slope + rows.log_jacobian
     values = graph.where(rows.mask, values, 0.0)
-    found = _log_prob(model.vae, values, rows.mask.cast(np.float32))
+    shown = _encoded(model.vae.encoding, values, rows.mask.cast(np.float32))
+    if model.vae.n_given:
+        given = rows.inputs.take(np.arange(-model.vae.n_given, 0))
+        shown = graph.joined([shown, given])
+    found = _log_prob(model.vae, values, shown)
     return graph.where(rows.mask, found.cast(np.float64) - log_slope, 0.0)
 
 
@@ -80,11 +84,9 @@ def _encoded(encoding: Any, values: Value, visible: Value) -> Value:
     return graph.joined(parts)
 
 
-def _log_prob(vae: Any, values: Value, visible: Value) -> Value:
+def _log_prob(vae: Any, values: Value, shown: Value) -> Value:
     leave_one_out = LeaveOneOut(vae, N_DRAWS, "cpu")
-    parameters = _Passes(values.graph, leave_one_out).parameters(
-        _encoded(vae.encoding, values, visible)
-    )
+    parameters = _Passes(values.graph, leave_one_out).parameters(shown)
     parts = zip(blocks(vae.likelihood, parameters), values.parts(vae.likelihood.widths))
     each = values.graph.joined([part.log_prob(cells) for part, cells in parts])
     total = each.log_sum_exp(1).log_sum_exp(0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import VAEOutlierDetector
+from ..exceptions import ExportError
 from ..scores import (
     BlendedScore,
     BoundScore,
@@ -54,6 +55,12 @@ def conditional(score: Any, export: Export) -> Value:
 @SCORES.of(BlendedScore, LocalScore, ModelScore)
 def blended(score: Any, export: Export) -> Value:
     """Minus the surprise of each row."""
+    if export.estimator.codec_.n_conditions_:
+        raise ExportError(
+            f"{score!r} of a detector with condition={export.estimator.condition!r} compares rows "
+            "by draws under their conditions, and cannot be exported. Use score_function="
+            "'conditional', 'likelihood' or 'elbo', or condition=None."
+        )
     rows = describe(export)
     odd = {name: STATISTICS(s)(s, export, rows) for name, s in score.statistics_.items()}
     reference = held = None

@@ -72,7 +72,7 @@ class NormalMixture(Likelihood):
         apart = torch.linspace(-FIRST_LOC, FIRST_LOC, k) if k > 1 else torch.zeros(1)
         raw = math.log(math.expm1(FIRST_SCALE))
         parts = [loc + apart.to(loc), torch.full_like(loc, raw), torch.zeros_like(loc)]
-        return torch.stack(parts, 1).flatten()
+        return torch.stack(parts, 1).view_as(mean)
 
     def forward(self, parameters: Tensor) -> distributions.CellMixture:
         """Give a mixture per cell."""

@@ -130,7 +130,7 @@ class BlendedScore(Score):
         n_rows = _num_samples(X)
         chosen = _chosen(n_rows, model.random_state)
         reference = X if len(chosen) == n_rows else _safe_indexing(X, chosen)
-        rows = describe(model, reference)
+        rows, keys = describe(model, reference)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
         near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
         if not any(near.values()) and len(set(counted.values())) == 1:
@@ -143,7 +143,7 @@ class BlendedScore(Score):
         self.reference_ = rows if any(near.values()) else None
         self.keys_ = None
         if len(ways) > 1:
-            parts = [row_keys(rows.inputs)] if reference is X else _keys(model, X)
+            parts = [keys] if reference is X else _keys(model, X)
             self.keys_ = np.unique(np.concatenate(list(parts)))
         return surprise
 
@@ -171,12 +171,12 @@ class BlendedScore(Score):
         return np.concatenate(parts)
 
     def _part(self, model: Any, X) -> np.ndarray:
-        rows = describe(model, X)
+        rows, keys = describe(model, X)
         odd = {name: part(model, X, rows) for name, part in self.statistics_.items()}
         if self.keys_ is None:
             (way,) = self.ways_
             return -way(rows, odd)
-        novel = ~np.isin(row_keys(rows.inputs), self.keys_)
+        novel = ~np.isin(keys, self.keys_)
         out = np.empty(len(novel))
         for novelty, way in enumerate(self.ways_):
             chosen = np.flatnonzero(novel == novelty)

@@ -22,7 +22,8 @@ class Described(NamedTuple):
     Parameters
     ----------
     inputs : ndarray of float32 (rows, n_inputs)
-        Encoded cells, standardised.
+        Encoded cells, standardised.  Where columns are conditions: by how much the other cells
+        differ from what these let expect, so that rows of unlike contexts compare.
     residuals : ndarray of float32 (rows, n_columns)
         Cells minus what the model puts in their place, 0 where missing.
     """
@@ -109,14 +110,15 @@ def row_keys(inputs: np.ndarray) -> np.ndarray:
     return mixed.sum(1, dtype=np.uint64)
 
 
-def describe(model: Any, X) -> Described:
-    """The rows of a table as a fitted detector sees them."""
+def describe(model: Any, X) -> tuple[Described, np.ndarray]:
+    """The rows of a table as a fitted detector sees them, and their keys."""
     n_rows, parts = model._parts(X)
     inputs = residuals = np.empty((0, 0), dtype=np.float32)
+    keys = np.empty(n_rows, dtype=np.uint64)
     for i, (rows, encoded) in enumerate(parts):
-        apart = model._residuals(encoded)
+        apart, cells = model._residuals(encoded), model._compared_cells(encoded)
         if i == 0:
-            inputs = np.empty((n_rows, encoded.inputs.shape[1]), dtype=np.float32)
+            inputs = np.empty((n_rows, cells.shape[1]), dtype=np.float32)
             residuals = np.empty((n_rows, apart.shape[1]), dtype=np.float32)
-        inputs[rows], residuals[rows] = encoded.inputs, apart
-    return Described(inputs, residuals)
+        inputs[rows], residuals[rows], keys[rows] = cells, apart, row_keys(encoded.inputs)
+    return Described(inputs, residuals), keys

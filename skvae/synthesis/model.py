@@ -33,6 +33,9 @@ class GenerativeVAE(ConditionalVAE):
     Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, 2016.
     """
 
+    # How many numbers of a row are given whatever is visible.
+    n_given = 0
+
     def build(self, shapes: Shapes, noise: Noise) -> GenerativeVAE:
         """Create the weights of all parts."""
         self.n_latents, self.n_members = shapes.n_components, noise.n_members
@@ -40,7 +43,9 @@ class GenerativeVAE(ConditionalVAE):
         self.likelihood.build(shapes, noise)
         # Those that judge, while ``view`` is taken away.
         self.masks = UniformMask()
-        inner = Shapes(self.encoding.width, shapes.n_components, shapes.blocks)
+        self.n_given = shapes.n_conditions
+        width = self.encoding.width + self.n_given
+        inner = Shapes(width, shapes.n_components, shapes.blocks)
         self.network.build_parts(inner, self.likelihood.n_parameters, noise)
         return self
 
@@ -49,13 +54,17 @@ class GenerativeVAE(ConditionalVAE):
     ) -> Pass:
         """Say how likely the hidden cells of each row are, given the visible ones.
 
-        ``batch.inputs`` says which cells are observed.  Cells are weighed so that the mean over
-        masks is the log-likelihood of a row drawn cell by cell, in nats.
+        ``batch.inputs`` says which cells are observed, and ends in what is given.  Cells are
+        weighed so that the mean over masks is the log-likelihood of a row drawn cell by cell, in
+        nats.
         """
-        seen = batch.inputs
+        seen, given = batch.inputs, None
+        if self.n_given:
+            n = seen.shape[-1] - self.n_given
+            seen, given = seen[..., :n], seen[..., n:]
         visible = self.masks.fixed(seen) if self.view is None else self.view(seen, noise)
         features = self.encoding.features(batch.values)
-        prior, context = self.context(self.encoding.masked(features, visible), network)
+        prior, context = self.context(self.shown(features, visible, given), network)
         z = prior.rsample(noise, n_draws)
         likelihood = self.likelihood(self.parameters_of_cells(z, context, network))
         per_cell = torch.logsumexp(likelihood.log_prob(batch.values), 1, keepdim=True)
@@ -68,6 +77,11 @@ class GenerativeVAE(ConditionalVAE):
             z=z,
             weights=batch.weights,
         )
+
+    def shown(self, features: tuple, visible: Tensor, given: Tensor | None) -> Tensor:
+        """What the networks see of rows: the visible cells, and what is given."""
+        cells = self.encoding.masked(features, visible)
+        return cells if given is None else torch.cat([cells, given], -1)
 
     def _weight(self, seen: Tensor, visible: Tensor) -> Tensor:
         hidden = seen - visible
