@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from skvae._component import Shapes
 from skvae.distributions.chain import NormalChain
 from skvae.distributions.code_tree import CodeTree
 from skvae.divergences import kl
+from skvae.exceptions import PosteriorCollapseWarning
 from skvae.likelihoods import Normal
 from skvae.networks import MLP
 from skvae.noise import FixedDraws, Noise
@@ -317,6 +319,22 @@ def test_no_independent_latents_come_nearer_to_the_chain_than_its_committed_rate
     assert abs(odds.mean() - rate) < 4 * odds.std() / 100_000**0.5
 
 
+def test_trained_codes_of_a_chain_never_tell_less_than_its_committed_rate():
+    # Columns that have nothing in common, so that no code is worth its price.
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    settings = {"objective": ELBO(beta=4.0), "max_iter": 30, "hidden_layer_sizes": (16,)}
+    rate, found = AutoregressiveNormal(0.8).committed_rate(6), {}
+    for prior in (AutoregressiveNormal(0.8), "normal"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PosteriorCollapseWarning)
+            vae = VAETransformer(6, prior=prior, random_state=0, **settings).fit(X)
+        found[prior] = min(vae.history_["kl"] + vae.history_["validation_kl"])
+    committed, free = found.values()
+    assert committed >= rate > 1.5
+    assert committed < rate + 0.1, "training has come to what is committed"
+    assert free < 0.05
+
+
 # ------------------------------------------------------------------------- Epanechnikov codes
 
 
@@ -398,7 +416,7 @@ def test_codebook_moves_by_one_step_of_the_average_and_only_in_training():
 
 
 def test_codes_that_no_row_takes_move_to_rows():
-    posterior, raw = quantized()
+    posterior, raw = quantized(decay=0.99)
     with torch.no_grad():
         posterior.codebook[:, 0, 0, 3:] = 100.0
     posterior.shares[:] = torch.tensor([0.2, 0.2, 0.2, 0.2, 1e-3])
@@ -505,8 +523,9 @@ def test_first_level_has_the_gist_and_the_second_the_detail():
     X, y = clusters(400, 6)
     network = MLP((8,), linear_skip=True)
     one, vae = (
-        small(posterior=VectorQuantized(6, n_levels=n), network=network, max_iter=30).fit(X[:300])
-        for n in (1, 2)
+        small(posterior=posterior, network=network, max_iter=30).fit(X[:300])
+        # What the first level leaves is noise, whose means are those of many steps.
+        for posterior in (VectorQuantized(6, n_levels=n, decay=0.99) for n in (1, 2))
     )
     levels = vae.categories(X)
     assert levels.shape == (400, 2)

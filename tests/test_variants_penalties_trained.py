@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from scipy.linalg import subspace_angles
 from sklearn.base import clone
 
 from skvae import VAETransformer
@@ -148,7 +149,7 @@ def test_regularised_decoders_are_flatter(penalty):
 def test_denoising_autoencoder_is_the_wiener_filter():
     rng = np.random.default_rng(0)
     moments = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.3], [0.0, 0.3, 1.0]])
-    X = rng.multivariate_normal(np.zeros(3), moments, 2000)
+    X = rng.multivariate_normal(np.zeros(3), moments, 4000)
     for view in (Denoising(scale=0.5), None):
         model = linear(3, view=view, learning_rate_init=0.01, max_iter=25).fit(X)
         added = 0.5 * np.exp(model.codec_.log_scale_) if view is not None else np.zeros(3)
@@ -158,7 +159,7 @@ def test_denoising_autoencoder_is_the_wiener_filter():
         shown = model.inverse_transform(model.transform(rows))
         assert_array_equal(shown, model.inverse_transform(model.transform(rows)))
         found = shown[1:] - shown[0]
-        assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+        assert np.linalg.norm(found - wanted) < 0.03 * np.linalg.norm(wanted)
         assert (np.trace(found) < 1.5) == (view is not None), "negative control"
 
 
@@ -189,12 +190,58 @@ def test_regularised_autoencoder_samples_from_the_density_of_its_codes():
     assert found["aggregate"] < 0.3 * found["normal"]
 
 
+def spiral(n, seed):
+    """Rows on a spiral in a plane."""
+    rng = np.random.default_rng(seed)
+    turn = 3 * np.pi * np.sqrt(rng.uniform(0.05, 1.0, n))
+    plane = 0.25 * turn * np.stack([np.cos(turn), np.sin(turn)]) + 0.05 * rng.normal(size=(2, n))
+    columns = np.random.default_rng(5).normal(size=(2, 6))
+    return plane.T @ columns + 0.05 * rng.normal(size=(n, 6))
+
+
+def test_second_stage_draws_what_a_standard_normal_misses_and_leaves_the_first_alone():
+    X, new, found = spiral(1000, 0), spiral(1000, 1), {}
+    held_out = torch.as_tensor((new - X.mean(0)) / X.std(0))[None]
+    for prior in ("normal", "aggregate"):
+        model = VAETransformer(
+            2, prior=prior, max_iter=40, hidden_layer_sizes=(32,), random_state=0
+        ).fit(X)
+        drawn = torch.as_tensor((model.sample(1000) - X.mean(0)) / X.std(0))[None]
+        found[prior] = mmd(held_out, drawn).item()
+    # Over three seeds less than 2 % of it; half is asked for.
+    assert found["aggregate"] < 0.1 * found["normal"]
+    first = [part.clone() for part in model.vae_.network.parameters()]
+    before = model.vae_.prior.whitening.clone()
+    model.recalibrate(new[:200])
+    for part, same in zip(model.vae_.network.parameters(), first, strict=True):
+        assert torch.equal(part, same)
+    assert not torch.equal(model.vae_.prior.whitening, before)
+
+
+def test_second_stage_is_fitted_to_draws_of_codes_and_not_to_their_means():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 1)) @ rng.normal(size=(1, 3)) + 1.0 * rng.normal(size=(6000, 3))
+    model = VAETransformer(1, objective=ELBO(), max_iter=5, hidden_layer_sizes=(), random_state=0)
+    drawn = model.fit(X).vae_.codes().sample(Noise([0]), 20_000).var().item()
+    model.vae_.posterior.train()  # as wide as in training
+    loc, scale = model._infer(X)
+    assert abs(drawn / (loc.var() + (scale**2).mean()) - 1) < 0.05
+    assert abs(drawn / loc.var() - 1) > 0.15
+
+
 def test_linear_autoencoder_is_pca():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 8)) + 0.4 * rng.normal(size=(400, 8))
     model = linear(3, learning_rate_init=0.02, max_iter=60).fit(X)
     unit = np.exp(model.codec_.log_scale_)
     rows = (X - X.mean(0)) / unit
-    residual = (X - model.inverse_transform(model.transform(X))) / unit
-    discarded = np.linalg.eigvalsh(np.cov(rows.T, ddof=0))[:-3]
-    assert abs((residual**2).sum(1).mean() / discarded.sum() - 1) < 0.02
+    shown = (model.inverse_transform(model.transform(X)) - X.mean(0)) / unit
+    values, directions = np.linalg.eigh(np.cov(rows.T, ddof=0))
+    excess = ((rows - shown) ** 2).sum(1).mean() / values[:-3].sum() - 1
+    plane = np.linalg.svd(shown - shown.mean(0), full_matrices=False)[2][:3]
+    assert abs(excess) < 0.01
+    assert np.degrees(subspace_angles(plane.T, directions[:, -3:]).max()) < 1.0
+    # Two components leave much more.
+    less = linear(2, learning_rate_init=0.02, max_iter=20).fit(X)
+    residual = (X - less.inverse_transform(less.transform(X))) / unit
+    assert (residual**2).sum(1).mean() > 1.5 * values[:-3].sum()

@@ -47,8 +47,9 @@ class VectorQuantized(Posterior):
     commitment : float, default=0.25
         How strongly the encoder is drawn to its codes: weight of the squared distance, which
         the objective weighs like a KL term.
-    decay : float, default=0.99
-        Of the moving average, per step.
+    decay : float, default=0.9
+        Of the moving average, per step.  The 0.99 of the paper is for hundreds of thousands of
+        steps: in the few hundred of a table a codebook that slow lags behind its encoder.
 
     Raises
     ------
@@ -87,7 +88,7 @@ class VectorQuantized(Posterior):
         "decay": [Interval(Real, 0, 1, closed="left")],
     }
 
-    def __init__(self, n_codes=64, n_positions=1, n_levels=1, commitment=0.25, decay=0.99):
+    def __init__(self, n_codes=64, n_positions=1, n_levels=1, commitment=0.25, decay=0.9):
         super().__init__()
         self.n_codes = n_codes
         self.n_positions = n_positions
