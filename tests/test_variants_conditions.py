@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import stats
+from scipy import special, stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from test_exactness import PPCA, plant
 
 from skvae import VAETransformer
 from skvae.likelihoods import Normal
@@ -27,6 +29,11 @@ pytestmark = [
 SLOPES = np.array([[1.5, -1.0, 0.0, 0.5, 2.0], [0.0, 1.0, -2.0, 1.0, 0.3]])
 LOADINGS = np.array([[1.0, 0.5, -0.8, 0.0, 1.2], [0.0, 0.7, 0.6, 1.5, -0.3]])
 NOISE = 0.5
+# What kinds of rows shift the columns by, and how many are of each.
+KINDS = np.array(
+    [[1.0, 0.0, -1.0, 0.5, 0.0], [-1.0, 1.0, 0.0, 0.0, 0.5], [0.0, -1.0, 1.0, 0.0, 0.0]]
+)
+SHARES = np.array([0.5, 0.3, 0.2])
 # Scaled columns, ``x = 3 + c @ SLOPES + z @ LOADINGS + noise``; the conditions are 1 and 3.
 GIVEN = [1, 3]
 LINEAR = {
@@ -94,6 +101,77 @@ def test_the_start_is_the_linear_model_of_the_rest_given_the_conditions():
     # that does not look.
     other = np.insert(rest, [1, 2], conditions[::-1], axis=1)
     assert vae.score(other) < vae.score(X) - 3.0
+
+
+def rows_of_kinds(n, seed):
+    """Rows that a kind and a number shift; columns, kinds and numbers as they were drawn."""
+    rng = np.random.default_rng(seed)
+    kind, number = rng.choice(3, n, p=SHARES), rng.normal(size=n)
+    shifts = KINDS[kind] + np.outer(number, SLOPES[0])
+    rest = shifts + rng.normal(size=(n, 2)) @ LOADINGS + NOISE * rng.normal(size=(n, 5))
+    frame = pd.DataFrame(rest, columns=list("abcde"))
+    frame["kind"] = pd.Categorical(np.array(list("xyz"))[kind])
+    return frame.assign(number=number), kind
+
+
+def shares_of_kinds(vae, frame):
+    """Bayes' rule over the kinds that a row might have been of."""
+    asked = [frame.assign(kind=pd.Categorical([k] * len(frame), list("xyz"))) for k in "xyz"]
+    scores = np.stack([vae.score_samples(rows) for rows in asked], 1)
+    return special.softmax(scores + np.log(SHARES), 1)
+
+
+def test_a_planted_model_has_the_density_given_the_conditions_and_bayes_rule_over_them():
+    frame, kind = rows_of_kinds(400, 0)
+    vae = fitted(frame, condition=["kind", "number"], **LINEAR)
+    encoded = vae.codec_.encode(frame)
+    given = encoded.inputs[:, 5:].astype(float)
+    slopes = np.random.default_rng(1).normal(size=(given.shape[1], 5))
+    model = PPCA(encoded.values - given @ slopes, 2)
+    plant(vae.vae_, model)
+    encoder, decoder = vae.vae_.network.encoder, vae.vae_.network.decoder
+    with torch.no_grad():
+        told = torch.as_tensor(-slopes).float() @ encoder.weight_0[0, :5, :2]
+        decoder.weight_0[0, 2 : 2 + len(slopes), :5] = torch.as_tensor(slopes)
+
+    def exact(conditions):
+        residual = encoded.values - conditions @ slopes
+        return model.log_density(residual) - vae.codec_.log_scale_.sum()
+
+    # The exact posterior knows what the conditions explain; without that there is a gap.
+    gap = exact(given) - vae.score_samples(frame)
+    with torch.no_grad():
+        encoder.weight_0[0, 5 : 5 + len(slopes), :2] = told
+    assert_allclose(vae.score_samples(frame), exact(given), rtol=0, atol=1e-4)
+    assert np.abs(gap).max() > 1e-2, "negative control"
+
+    each = []
+    for k in range(3):
+        asked = given.copy()
+        asked[:, 1:] = given[kind == k][0, 1:]  # the number comes first
+        each.append(exact(asked) + np.log(SHARES[k]))
+    exactly = special.softmax(np.stack(each, 1), 1)
+    assert_allclose(shares_of_kinds(vae, frame), exactly, rtol=0, atol=1e-4)
+    assert np.abs(exactly - SHARES).max() > 0.5, "the conditions would not matter"
+
+
+def test_bayes_rule_over_conditions_tells_kinds():
+    frame, _ = rows_of_kinds(900, 0)
+    new, kind = rows_of_kinds(600, 1)
+    covariance = LOADINGS.T @ LOADINGS + NOISE**2 * np.eye(5)
+    residual = new[list("abcde")].to_numpy() - np.outer(new["number"], SLOPES[0])
+    density = stats.multivariate_normal(np.zeros(5), covariance)
+    best = np.stack([density.logpdf(residual - shift) for shift in KINDS], 1) + np.log(SHARES)
+    exact = (best.argmax(1) == kind).mean()
+    found = []
+    for kinds in (frame["kind"], frame["kind"].sample(frac=1.0, random_state=0).to_numpy()):
+        vae = fitted(
+            frame.assign(kind=kinds), condition=["kind", "number"], max_iter=30,
+            hidden_layer_sizes=(32,),
+        )  # fmt: skip
+        found.append((shares_of_kinds(vae, new).argmax(1) == kind).mean())
+    assert found[0] > exact - 0.03
+    assert found[1] < SHARES.max() + 0.1 < exact - 0.2, "negative control: kinds of other rows"
 
 
 def test_steps_by_hand_are_those_of_automatic_differentiation(monkeypatch):
