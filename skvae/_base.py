@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import inference
 from ._assembly import assembled
 from ._component import Component, Shapes
+from ._density import DensityMixin
 from ._device import resolve_device
 from ._fitting import FittingMixin
 from ._persistence import check_shapes, checked_state, stamp_version
@@ -57,7 +58,7 @@ AXES: dict[str, dict[str, Any]] = {
 }
 
 
-class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
+class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
     """Parameters, components and scoring shared by all estimators."""
 
     _parameter_constraints: dict = {
@@ -271,16 +272,16 @@ class BaseVAE(FittingMixin, CallbackSupportMixin, BaseEstimator):
         self._check_has_scores()
         return self._score(X, int(n_draws))
 
-    def _check_has_scores(self) -> None:
+    def _check_has_scores(self, asker: str = "score_samples") -> None:
         if self.vae_.view is not None and self.vae_.view.explains_others:
             raise ValueError(
-                f"score_samples is of rows, and this {type(self).__name__} explains later rows by "
+                f"{asker} is of rows, and this {type(self).__name__} explains later rows by "
                 f"earlier ones, view={self.vae_.view!r}. Compare the rows of reconstruct with the "
                 "later ones, or use a lag of 0."
             )
         if not self.vae_.posterior.has_bound:
             raise ValueError(
-                f"score_samples needs a density over codes, and the posterior of this "
+                f"{asker} needs a density over codes, and the posterior of this "
                 f"{type(self).__name__}, {self.vae_.posterior!r}, has none. Use "
                 "posterior='normal', or judge rows by reconstruct."
             )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.utils import check_random_state
+from scipy.sparse import csr_array, issparse
 from sklearn.utils.validation import check_is_fitted
 
 from . import conditioning
@@ -81,8 +80,9 @@ class ConditionalMixin:
 
         Returns
         -------
-        rows : ndarray or DataFrame of shape (n_samples, n_features)
-            With the columns, dtypes and categories seen in ``fit``; given cells as given.
+        rows : ndarray, sparse array or DataFrame of shape (n_samples, n_features)
+            With the columns, dtypes and categories seen in ``fit``; given cells as given.  A
+            sparse array by rows, where the table of ``fit`` was sparse.
         effective_size : float or ndarray of shape (n_samples,)
             Only with ``return_effective_size=True``: independent draws that the rows are worth,
             at most ``n_samples``; for one condition per row, of the draws behind each row.
@@ -137,6 +137,7 @@ class ConditionalMixin:
         under = None if under is None else under.repeated(len(values))
         table = self._table(values, self._generator(random_state), under)
         rows = conditions.put_into(table)
+        rows = csr_array(rows) if self._draws_sparse else rows
         return (rows, size) if return_effective_size else rows
 
     @by_parts
@@ -210,15 +211,6 @@ class ConditionalMixin:
             vae, encoded, method, n_draws, n_imputations, noise, self._features
         )
 
-    def _check_count(self, method: str, name: str, value) -> None:
-        if not isinstance(value, Integral):
-            raise TypeError(
-                f"{type(self).__name__}.{method} expects {name} to be an integer, got "
-                f"{value!r} of type {type(value).__name__}."
-            )
-        if value < 1:
-            raise ValueError(f"{type(self).__name__}.{method} expects {name} >= 1, got {value}.")
-
     def _check_method(self, asker: str, method) -> None:
         asker = f"{type(self).__name__}.{asker}"
         if method not in conditioning.METHODS:
@@ -232,32 +224,12 @@ class ConditionalMixin:
                 "method='miwae'."
             )
 
-    def _check_density(self, what: str) -> None:
-        posterior = self.vae_.posterior
-        if not posterior.has_density or posterior.is_discrete:
-            lacks = "has categories" if posterior.is_discrete else "has none"
-            raise ValueError(
-                f"{what} needs a density over codes, and the posterior of this "
-                f"{type(self).__name__}, {posterior!r}, {lacks}. Use posterior='normal'."
-            )
-
-    def _generator(self, random_state) -> np.random.RandomState:
-        return check_random_state(self.random_state if random_state is None else random_state)
-
     def _noise_of(self, random_state) -> Noise:
-        generator = self._generator(random_state)
-        return Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
+        return Noise([self._seed_of(random_state)], self._device())
 
     def _features(self, values: np.ndarray) -> np.ndarray:
         """What the encoder sees of complete rows."""
         return self.codec_.inputs(values, None)
-
-    def _check_no_classes(self, what: str) -> None:
-        if self.vae_.supervision is not None and self.vae_.supervision.of_classes:
-            raise ValueError(
-                f"{what} sums over codes under one class, and this {type(self).__name__} has "
-                "several. Use a model with supervision=None, or with the class among its columns."
-            )
 
     def _sampled_conditions(self, condition, n_samples: int, y):
         """Conditions of drawn rows, None where the model has none."""

@@ -205,7 +205,8 @@ def test_core_knows_only_the_core(name):
 def test_engine_knows_no_concrete_component(name):
     assert not parts_imported(name) & AXES
     assert not parts_imported(name) & (
-        ESTIMATORS | {"", "_base", "_conditional", "_decoding", "_latents", "plotting", "table"}
+        ESTIMATORS
+        | {"", "_base", "_conditional", "_decoding", "_density", "_latents", "plotting", "table"}
     )
 
 

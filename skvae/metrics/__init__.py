@@ -1,4 +1,4 @@
-"""Measures of synthetic tables, and of codes where the factors behind the rows are known."""
+"""Measures of models, of synthetic tables, and of codes where the factors behind are known."""
 
 from .disentanglement import (
     DCI,
@@ -8,16 +8,26 @@ from .disentanglement import (
     separated_predictability,
 )
 from .fidelity import ColumnShapes, PairTrends, column_shapes, pair_trends, quality
+from .likelihood import (
+    AnnealedLikelihood,
+    LikelihoodBounds,
+    annealed_log_likelihood,
+    bidirectional_log_likelihood,
+)
 from .prediction import TrainOnSynthetic, train_on_synthetic, two_sample_auc
 from .privacy import ClosestRecord, closest_record
 from .report import synthesis_report
 
 __all__ = [
     "DCI",
+    "AnnealedLikelihood",
     "ClosestRecord",
     "ColumnShapes",
+    "LikelihoodBounds",
     "PairTrends",
     "TrainOnSynthetic",
+    "annealed_log_likelihood",
+    "bidirectional_log_likelihood",
     "closest_record",
     "column_shapes",
     "dci",
