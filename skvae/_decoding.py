@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,6 +18,8 @@ from .table.conditioned import Given
 
 # Where set_output asks for one of these, inverse_transform and sample follow.
 CONTAINERS = ("pandas", "polars")
+# Cells of a drawn table that are dense at once, where the whole of it is to be sparse.
+DENSE_CELLS = 1 << 24
 
 
 class DecodingMixin:
@@ -216,17 +219,35 @@ class DecodingMixin:
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
             coder = self._coder()
-            values = inference.sample(coder, n_samples, noise, conditions, temperature)
-            return self._table(values, generator, given)
+
+            def drawn(n: int):
+                values = inference.sample(coder, n, noise, conditions, temperature)
+                return self._table(values, generator, given)
+
+            if not self._draws_sparse:
+                return drawn(n_samples)
+            at_once = max(DENSE_CELLS // self.n_features_in_, 1)
+            starts = range(0, n_samples, at_once)
+            sizes = [min(at_once, n_samples - start) for start in starts]
+            return vstack([csr_array(drawn(n)) for n in sizes], format="csr")
+
+    @property
+    def _container(self) -> str | None:
+        """What tables are given in; None for that of ``fit``."""
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        return chosen if chosen in CONTAINERS else None
+
+    @property
+    def _draws_sparse(self) -> bool:
+        """Whether drawn rows are sparse, as those of ``fit`` were."""
+        return self.codec_.is_sparse_ and self._container is None
 
     def _table(
         self, values: np.ndarray, generator: np.random.RandomState | None = None,
         given: Given | None = None,
     ):  # fmt: skip
         """Table of values; a generator draws among the cells that share one."""
-        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
-        container = chosen if chosen in CONTAINERS else None
-        uniform = None
+        container, uniform = self._container, None
         if generator is not None and self.codec_.draws_cells_:
             uniform = generator.random_sample(values.shape)
         if given is None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -15,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
-from skvae import VAEOutlierDetector, VAETransformer, inference
+from skvae import VAEOutlierDetector, VAETransformer, _decoding, inference
 from skvae.likelihoods import Columnwise, NegativeBinomial, Poisson
 from skvae.table import TableCodec
 from skvae.training import Rows, SparseRows, rows
@@ -51,11 +52,28 @@ def test_sparse_and_dense_give_the_same(likelihood):
     assert_array_equal(dense.score_samples(X), sparse.score_samples(X))
     for a, b in zip(dense.infer(X), sparse.infer(sp.csr_array(X))):
         assert_array_equal(a, b)
-    assert_array_equal(dense.sample(20), sparse.sample(20))
+    drawn = sparse.sample(20)
+    assert type(dense.sample(2)) is np.ndarray and type(drawn) is sp.csr_array
+    assert_array_equal(dense.sample(20), drawn.toarray())
+    assert drawn.dtype == X.dtype and drawn.nnz == np.count_nonzero(drawn.toarray())
     assert_array_equal(dense.reconstruct(X), sparse.reconstruct(sp.csr_array(X)))
-    assert type(sparse.sample(2)) is np.ndarray
     assert dense.history_ == sparse.history_
-    assert sparse.sample(5)[:, 3].tolist() == [0.0] * 5
+    assert sparse.sample(5).toarray()[:, 3].tolist() == [0.0] * 5
+    # What goes in comes out, and goes in again.
+    assert sparse.score_samples(drawn).shape == (20,)
+
+
+def test_rows_are_drawn_sparse_part_by_part(monkeypatch):
+    sparse = small().fit(sp.csr_array(counts()))
+    monkeypatch.setattr(_decoding, "DENSE_CELLS", 3 * sparse.n_features_in_)
+    drawn = sparse.sample(20, random_state=1)
+    assert type(drawn) is sp.csr_array and drawn.shape == (20, sparse.n_features_in_)
+    assert len(np.unique(drawn.toarray(), axis=0)) > 10, "parts have draws of their own"
+    assert_array_equal(drawn.toarray(), sparse.sample(20, random_state=1).toarray())
+    given = sparse.sample(4, given={0: 2.0}, random_state=0)
+    assert type(given) is sp.csr_array and given.toarray()[:, 0].tolist() == [2.0] * 4
+    frame = sparse.set_output(transform="pandas").sample(4)
+    assert type(frame) is pd.DataFrame
 
 
 @pytest.mark.parametrize("n_members", [1, 2])
@@ -228,6 +246,7 @@ def test_wide_tables_are_judged_some_rows_after_the_others(monkeypatch):
 MEMORY = """
 import resource
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from skvae import VAETransformer
 

@@ -422,6 +422,7 @@ def test_search_over_units_by_the_string():
         ({"network": VariationalRecurrent((5,))}, "has 5 numbers per row"),
         ({"network": VariationalRecurrent(hidden_layer_sizes=(0,))}, "hidden_layer_sizes"),
         ({"view": "time_lagged"}, "Use view=None"),
+        ({"margins": "rank"}, "one unit for all steps of a feature. Use margins='scale'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(params, match):

@@ -109,6 +109,8 @@ class TableCodec(BaseEstimator):
         Whether some cells differ that have one value, so that `decode` takes `uniform`.
     container_ : {"numpy", "pandas", "polars"}
         What `fit` has seen.
+    is_sparse_ : bool
+        Whether that was a sparse matrix; `decode` gives dense arrays in any case.
 
     Examples
     --------
@@ -181,6 +183,7 @@ class TableCodec(BaseEstimator):
             classes = kinds.classes(names, panel, weight, is_frame)
             columns += _fitted(classes, names, panel, weight, self.range_ratio)
         self.container_ = table.container
+        self.is_sparse_ = issparse(X)
         share_alphabet(columns)
         self.columns_ = columns
         self._arrange(table)

@@ -45,6 +45,15 @@ class SequenceCodec(TableCodec):
         super().__init__(numeric, unknown, range_ratio, margins, column_kinds, row_sizes)
         self.n_features = n_features
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.margins != "scale":
+            raise ValueError(
+                f"margins={self.margins!r} maps every column by itself, and a model that goes "
+                "step by step needs one unit for all steps of a feature. Use margins='scale', or "
+                "network='recurrent'."
+            )
+
     def _arrange(self, table: Table, left_out: Collection[int] = ()) -> None:
         for feature in range(self.n_features):
             columns = [
