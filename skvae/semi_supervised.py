@@ -20,6 +20,9 @@ from .vae import VAE
 class ClassPass(Pass):
     """A pass under every class; bounds weigh these by ``q(y|x)``, marginals sum over them.
 
+    Where there is a penalty, codes and what is decoded from them are those of the known class or
+    of the likeliest one, as penalties are of one code per row.
+
     Parameters
     ----------
     log_weights : Tensor (members, draws * classes, rows)
@@ -42,11 +45,16 @@ class SemiSupervisedVAE(VAE):
 
     def build(self, shapes: Shapes, noise: Noise) -> SemiSupervisedVAE:
         """Create the weights, with a condition per class."""
-        if self.penalty is not None:
+        penalty = self.penalty
+        if penalty is not None and (penalty.needs_whole_table or penalty.replaces_cells):
+            task = "places the code" if penalty.needs_whole_table else "judges the cells"
             raise ValueError(
-                f"supervision={self.supervision!r} sums over classes, and penalty="
-                f"{self.penalty!r} asks for one code per row. Set penalty=None."
+                f"supervision={self.supervision!r} sums over classes, and penalty={penalty!r} "
+                f"{task} of a row without one. Set penalty=None, or use a penalty that looks at "
+                "codes, as 'mmd'."
             )
+        # A penalty looks at a pass of its own, under one class per row.
+        self.passes_twice = penalty is not None
         self.n_classes = len(self.supervision.shares)
         n_inputs, n_conditions = shapes.n_inputs, shapes.n_conditions
         wide = replace(
@@ -121,6 +129,12 @@ class SemiSupervisedVAE(VAE):
         share = torch.where(is_known.unsqueeze(-1), known, log_q.exp())
         by_row = share.transpose(-1, -2)
         log_likelihood = (by_class * by_row).sum(2) + self._class_terms(share, log_q, is_known)
+        log_weights = None if self.training else self._weights(by_class, posterior, prior, z)
+        if self.passes_twice:
+            inputs = self.labelled(inputs)
+            posterior = self.posterior(self.encoded(inputs))
+            z = posterior.rsample(noise, n_draws)
+            likelihood = self.decode(z, self.given(inputs))
         return ClassPass(
             log_likelihood=log_likelihood,
             kl=(nats * by_row.unsqueeze(-1)).sum(2),
@@ -129,7 +143,9 @@ class SemiSupervisedVAE(VAE):
             likelihood=likelihood,
             z=z,
             weights=batch.weights,
-            log_weights=None if self.training else self._weights(by_class, posterior, prior, z),
+            batch=batch,
+            model=self,
+            log_weights=log_weights,
         )
 
     def _class_terms(self, share: Tensor, log_q: Tensor, is_known: Tensor) -> Tensor:

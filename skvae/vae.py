@@ -61,6 +61,8 @@ class VAE(Component):
     calibrates_codes = True
     # How many steps the codes of a row are of.
     n_steps = 1
+    # Whether encoder and decoder are run more than once in a step of training.
+    passes_twice = False
 
     def held(self) -> list:
         """Weights that training must leave alone, and which of their columns."""

@@ -20,6 +20,15 @@ from skvae.likelihoods import Columnwise, Normal
 from skvae.networks import MLP
 from skvae.noise import FixedDraws, Noise
 from skvae.objectives import ELBO
+from skvae.penalties import (
+    MMD,
+    DecoderGradient,
+    FactorCritic,
+    SlicedWasserstein,
+    SpectralNorm,
+    TotalCorrelation,
+)
+from skvae.penalties.mmd import mmd
 from skvae.posteriors import DiagonalNormal
 from skvae.priors import StandardNormal
 from skvae.semi_supervised import SemiSupervisedVAE
@@ -150,6 +159,48 @@ def test_unlabelled_rows_help(classified):
     assert_array_equal(vae.classes_[proba.argmax(1)], vae.predict(X))
 
 
+PENALTIES = [
+    MMD(30.0), SlicedWasserstein(), TotalCorrelation(1.0), FactorCritic(), DecoderGradient(),
+    SpectralNorm(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: type(penalty).__name__)
+def test_penalties_look_at_one_code_per_row(penalty):
+    X, y = clusters(120)
+    labels, _ = partly(y, 5)
+    vae = by_classes(X, labels, penalty=penalty, max_iter=3, calibrate=False, view=None)
+    batch = as_batch(vae.codec_.encode(X).values[:, :6])
+    model = vae.vae_.train()
+    batch = Batch(model.wide(batch.inputs.float()), batch.values.float(), None, None)
+    step = model(batch, Noise([0]), 1)
+    assert step.z.shape == (1, 1, 120, 1) and step.posterior.mean.shape == (1, 1, 120, 1)
+    # Of the likeliest class, whose code differs from those under others.
+    likeliest = model.labelled(batch.inputs)
+    assert_allclose(step.posterior.mean.detach(), model.infer(likeliest).mean.detach())
+    other = torch.cat([likeliest[..., :-3], likeliest[..., -3:].roll(1, -1)], -1)
+    assert (step.posterior.mean - model.infer(other).mean).abs().max() > 1e-4
+    assert model.penalty(step, Noise([0])).isfinite().all()
+
+
+def test_a_penalty_draws_codes_under_classes_to_the_prior():
+    X, y = clusters()
+    labels, known = partly(y, 3)
+    alone = LogisticRegression().fit(X[known], y[known]).score(X, y)
+    drawn, found = Noise([5]).normal(400, 1), []
+    settings = {"objective": ELBO(beta=0.01), "view": None, "calibrate": False}
+    for penalty in (None, MMD(300.0)):
+        vae = by_classes(X, labels, penalty=penalty, **settings)
+        vae.vae_.posterior.train()
+        inputs = torch.as_tensor(vae.codec_.encode(X).inputs)[None, None]
+        with torch.no_grad():
+            codes = vae.vae_.infer(inputs).rsample(Noise([0]))[:, 0]
+        found.append(mmd(codes, drawn).item())
+        assert np.mean(vae.predict(X) == y) > max(alone, 0.92)
+    # .0197 and .0005.
+    assert found[1] < 0.2 * found[0]
+
+
 def test_wrong_labels_lead_elsewhere(classified):
     _, X, y, labels, known = classified
     shuffled = labels.copy()
@@ -188,7 +239,8 @@ def test_classes_have_names_beside_conditions():
         ({}, [0] * 20 + [-1] * 20, "at least two classes"),
         ({}, np.linspace(0.1, 0.9, 40), "expects y to hold classes"),
         ({"objective": "iwae"}, [0, 1] * 20, "Use objective='elbo'"),
-        ({"penalty": "neighbors"}, [0, 1] * 20, "Set penalty=None"),
+        ({"penalty": "neighbors"}, [0, 1] * 20, "places the code of a row.*Set penalty=None"),
+        ({"penalty": "decoder_critic"}, [0, 1] * 20, "judges the cells of a row"),
         ({"supervision": "properties"}, [np.nan] * 40, "missing in all"),
         ({"supervision": "properties"}, ["a", "b"] * 20, "expects y to be numbers"),
     ],

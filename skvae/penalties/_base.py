@@ -47,6 +47,8 @@ class Penalty(Component):
     needs_density = False
     # Whether it decodes on the side, or looks at the decoder's weights.
     decodes = False
+    # Whether it takes the place of the likelihood of the cells.
+    replaces_cells = False
     # Whether it is trained against the model: held-out losses of two epochs do not compare then.
     has_critic = False
 

@@ -63,7 +63,7 @@ class DecoderCritic(CriticPenalty):
         "adversarial_weight": [Interval(Real, 0, None, closed="left")],
         "likelihood_weight": [Interval(Real, 0, None, closed="left")],
     }
-    decodes = True
+    decodes = replaces_cells = True
 
     def __init__(
         self,

@@ -161,6 +161,7 @@ class FlatAdam:
         self.by_hand = None
         # What a penalty decodes on the side needs the decoder within the graph.
         decodes = getattr(getattr(self.module, "penalty", None), "decodes", False)
+        decodes = decodes or getattr(self.module, "passes_twice", False)
         if hasattr(self.module, "network") and not decodes:
             self.by_hand = self.module.network.by_hand(lambda p: views[id(p)])
         apart = self.by_hand.parameters if self.by_hand is not None else set()
