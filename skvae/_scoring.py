@@ -9,9 +9,12 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from . import inference
 from ._sources import by_parts
 from .context import deviations
 from .scores import SCORES, Score
+from .scores.gaps import Gaps, inputs_without_flags
+from .table.codec import Encoded
 
 
 class ScoringMixin:
@@ -77,6 +80,28 @@ class ScoringMixin:
         check_is_fitted(self)
         self._check_has_scores()
         return float(np.mean(self._likelihoods(X)))
+
+    def _without_gaps(self, encoded, gaps: Gaps | None) -> Encoded:
+        """Rows whose missing cells are what is expected, so that nothing is odd there."""
+        if encoded.mask is None or gaps is None:
+            return encoded
+        inputs, seen = inputs_without_flags(self.codec_, encoded)
+        rows = np.flatnonzero(~encoded.mask.all(1))
+        values, mask = encoded.values[rows], encoded.mask[rows]
+        with self._arithmetic():
+            inputs[rows] = inference.completed(
+                self._coder(), values, mask, gaps(inputs[rows], seen[rows]),
+                self._device(), self.codec_.inputs,
+            )  # fmt: skip
+        return Encoded(encoded.values, encoded.mask, inputs, encoded.log_jacobian)
+
+    def _gaps(self, X) -> Gaps | None:
+        """What fills the gaps of rows like these; under conditions nothing deviates there."""
+        if self.vae_.n_conditions:
+            return None
+        encoded = self._joined(X)
+        with self._arithmetic():
+            return Gaps().fit(*inputs_without_flags(self.codec_, encoded))
 
     def _compared_cells(self, encoded) -> np.ndarray:
         """What is compared of rows: encoded cells, or how they differ from what is usual there."""

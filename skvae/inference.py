@@ -30,6 +30,8 @@ PART_ROWS = 15 * CHUNK_ROWS
 PART_NUMBERS = 1 << 20
 # Far out is far out: beyond this, sums of weighted codes would overflow.
 LARGEST_CODE = 1e9
+# Each brings what is put into gaps closer to what the model makes of it; more change little.
+ROUNDS_OF_COMPLETION = 2
 
 
 def parts_of(X, encode: Callable[[Any], Any]) -> tuple[int, Iterator[tuple[slice, Any]]]:
@@ -101,6 +103,11 @@ def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
     return part[None, None]
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """The same numbers in float64, where the device has it."""
+    return tensor if tensor.device.type == "mps" else tensor.double()
+
+
 def encode(
     vae: VAE, inputs: np.ndarray, device, mask: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +147,22 @@ def decode(vae: VAE, z: np.ndarray, device, conditions: np.ndarray | None = None
     width = vae.likelihood.n_parameters
     (values,) = in_chunks(point, [codes, conditions], device, chunk_rows(width=width))
     return values
+
+
+def completed(
+    vae: VAE, values: np.ndarray, mask: np.ndarray, inputs: np.ndarray, device,
+    to_inputs: Callable[[np.ndarray, None], np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Inputs of rows whose missing cells hold what the first member puts there.
+
+    What a row is taken for depends on what is in its gaps, and the other way round: both in
+    turn, from ``inputs`` on.  ``to_inputs`` makes inputs of values, None of which is missing.
+    """
+    for _ in range(ROUNDS_OF_COMPLETION):
+        best = decode(vae, encode(vae, inputs, device)[0], device)
+        best = np.clip(best, -LARGEST_CODE, LARGEST_CODE)
+        inputs = to_inputs(np.where(mask, values, best), None)
+    return inputs
 
 
 @torch.no_grad()
@@ -228,11 +251,12 @@ def residuals(vae: VAE, n_continuous: int, device, encoded) -> np.ndarray:
     def apart(values: Tensor, mask: Tensor | None, inputs: Tensor | None) -> tuple[Tensor, ...]:
         batch = Batch(values if inputs is None else inputs, values, mask, None)
         x = _for_members(batch, vae.n_members).inputs
-        cells = vae.decode(vae.infer(x).mean, vae.conditions(x))
+        cells = vae.likelihood(wide(vae.decoded(vae.infer(x).mean, vae.conditions(x))))
+        values = wide(values)
         numbers = (values - cells.point)[..., :n_continuous]
         surprise = -cells.log_prob(values)[..., n_continuous:]
         apart = torch.cat([numbers, surprise], -1).mean((0, 1))
-        return (apart if mask is None else apart * mask[0, 0],)
+        return ((apart if mask is None else apart * mask[0, 0]).float(),)
 
     arrays = [encoded.values, encoded.mask, None if shared else encoded.inputs]
     (rows,) = in_chunks(apart, arrays, device, chunk_rows(width=vae.likelihood.n_parameters))

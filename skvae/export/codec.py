@@ -94,6 +94,12 @@ def _inputs(codec: Any, parts: list[Encoded]) -> Value:
     return graph.joined(found)
 
 
+def shown(codec: Any, values: Value) -> Value:
+    """What an encoder sees of values ``(rows, n_modelled)``, none of which is missing."""
+    parts = values.parts([len(columns) for _, columns, _ in _groups(codec)])
+    return _inputs(codec, [Encoded(part, part.equals(part)) for part in parts])
+
+
 def decoded(codec: Any, values: Value, given: Cells | None = None) -> list[Value]:
     """Cells of values ``(rows, n_modelled)``, one value ``(rows, 1)`` for each column.
 

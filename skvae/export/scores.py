@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import VAEOutlierDetector
 from ..exceptions import ExportError
+from ..inference import LARGEST_CODE, ROUNDS_OF_COMPLETION
 from ..scores import (
     BlendedScore,
     BoundScore,
@@ -18,9 +19,13 @@ from ..scores import (
     LocalScore,
     ModelScore,
 )
+from ..scores.gaps import owners
 from ..scores.statistics import N_BINS, CellSurprise, Margins, Unlikelihood
 from ..scores.surprise import Surprise
+from .blocks import blocks
+from .codec import shown
 from .conditional import log_prob_of_cells
+from .gaps import filled
 from .graph import Value
 from .methods import METHODS, Export
 from .neighborhood import Described, Reference, statistics
@@ -61,23 +66,25 @@ def blended(score: Any, export: Export) -> Value:
             "by draws under their conditions, and cannot be exported. Use score_function="
             "'conditional', 'likelihood' or 'elbo', or condition=None."
         )
-    rows = describe(export)
+    rows = describe(export, score.gaps_)
     odd = {name: STATISTICS(s)(s, export, rows) for name, s in score.statistics_.items()}
-    reference = held = None
+    reference = itself = None
     if score.reference_ is not None:
         reference = Reference(export.graph, score.reference_)
-        held = reference.holds(rows)
-    ways = [_way(way, rows, odd, reference, held) for way in score.ways_]
+        itself = reference.place_of(rows)
+    ways = [_way(way, rows, odd, reference, itself) for way in score.ways_]
     if score.keys_ is None:
         return export.checked(-ways[0])
-    if held is None:
+    if itself is None:
         held = export.graph.filled(rows.inputs, False, bool)
+    else:
+        held = itself >= np.int64(0)
     as_member, as_novelty = ways
     return export.checked(-export.graph.where(held, as_member, as_novelty))
 
 
-def _way(way: Any, rows: Described, odd: dict, reference: Any, held: Any) -> Value:
-    found = [s for part in way.neighborhoods for s in statistics(part, rows, reference, held)]
+def _way(way: Any, rows: Described, odd: dict, reference: Any, itself: Any) -> Value:
+    found = [s for part in way.neighborhoods for s in statistics(part, rows, reference, itself)]
     found += [odd[name] for name in way.counted]
     nats = [surprised(s, x) for s, x in zip(way.surprises, found)]
     mean = functools.reduce(operator.add, nats) / float(len(nats))
@@ -93,17 +100,29 @@ def surprised(surprise: Surprise, statistic: Value) -> Value:
     return nats + above + below * 0.01
 
 
-def describe(export: Export) -> Described:
+def describe(export: Export, gaps: Any) -> Described:
     """Rows as the detector sees them."""
     model, rows = export.whole, export.rows
-    loc = model.posterior(rows.inputs).mean
-    x, likelihood, found = rows.inputs.expanded(0, 1), model.vae.likelihood, []
-    parts = model.decoded(loc, model.conditions(x)), rows.values.parts(likelihood.widths)
-    for kind, part, values in zip(likelihood.kinds, *parts):
+    inputs = _without_gaps(export, gaps)
+    loc = model.posterior(inputs).mean
+    x, likelihood, found = inputs.expanded(0, 1), model.vae.likelihood, []
+    cells = blocks(likelihood, model.parameters(loc, model.conditions(x)).cast(np.float64))
+    parts = rows.values.cast(np.float64).parts(likelihood.widths)
+    for kind, part, values in zip(likelihood.kinds, cells, parts):
         left = values - part.point if kind == "continuous" else -part.log_prob(values)
-        found.append(left.cast(np.float32))
+        found.append(left)
     apart = export.graph.joined(found).reduce("Mean", 0).squeezed(0)
-    return Described(rows.inputs, apart * rows.mask.cast(np.float32))
+    return Described(inputs, (apart * rows.mask.cast(np.float64)).cast(np.float32))
+
+
+def _without_gaps(export: Export, gaps: Any) -> Value:
+    """What the encoder sees of rows whose missing cells hold what the model puts there."""
+    rows, codec = export.rows, export.estimator.codec_
+    inputs = filled(gaps, owners(codec), rows)
+    for _ in range(ROUNDS_OF_COMPLETION):
+        best = export.best.reconstructed(inputs).clipped(-LARGEST_CODE, LARGEST_CODE)
+        inputs = shown(codec, export.graph.where(rows.mask, rows.values, best))
+    return inputs
 
 
 @STATISTICS.of(Margins)
@@ -129,7 +148,7 @@ def cell_surprise(statistic: Any, export: Export, rows: Described) -> Value:
     parts = cells.parts([1] * len(statistic.surprises_))
     nats = [surprised(s, x) for s, x in zip(statistic.surprises_, parts)]
     total = export.graph.where(observed, export.graph.joined(nats), 0.0).sum(-1, keep=True)
-    return total / observed.cast(np.float64).sum(-1, keep=True).at_least(1.0)
+    return total / float(len(nats))
 
 
 @STATISTICS.of(Unlikelihood)

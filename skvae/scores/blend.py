@@ -51,6 +51,8 @@ class BlendedScore(Score):
     ----------
     statistics_ : dict of str to Statistic
         The fitted statistics beside the distances.
+    gaps_ : Gaps or None
+        What fills missing cells before rows are compared.
 
     References
     ----------
@@ -130,7 +132,8 @@ class BlendedScore(Score):
         n_rows = _num_samples(X)
         chosen = _chosen(n_rows, model.random_state)
         reference = X if len(chosen) == n_rows else _safe_indexing(X, chosen)
-        rows, keys = describe(model, reference)
+        self.gaps_ = model._gaps(reference)
+        rows, keys = describe(model, reference, self.gaps_)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
         near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
         if not any(near.values()) and len(set(counted.values())) == 1:
@@ -171,7 +174,7 @@ class BlendedScore(Score):
         return np.concatenate(parts)
 
     def _part(self, model: Any, X) -> np.ndarray:
-        rows, keys = describe(model, X)
+        rows, keys = describe(model, X, self.gaps_)
         odd = {name: part(model, X, rows) for name, part in self.statistics_.items()}
         if self.keys_ is None:
             (way,) = self.ways_

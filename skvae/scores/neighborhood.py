@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .neighbors import Neighbors
+from .neighbors import Nearest, Neighbors
 from .spaces import Described, Space
 
 # Rows whose mean distance to this share of the table is so many robust deviations above the
 # median are no reference for a table that may hold outliers.
 TRIM_SHARE, TRIM_DEVIATIONS, MOST_TRIM_NEIGHBORS = 0.06, 3.0, 200
-# Distances are compared by logarithm; equal rows have some.
-LEAST_DISTANCE = 1e-9
 # Neighbours with which a density is compared.
 RELATIVE_NEIGHBORS = 20
 
@@ -54,47 +52,53 @@ class Neighborhood:
     def fit_rows(self, reference: Described) -> list[np.ndarray]:
         """Fit, and give the statistics of the reference."""
         points = self.space.fit(reference)(reference)
-        self.index_ = _ordinary(points) if self.trimmed else None
+        self.index_ = _ordinary(points, self.space.noise(points)) if self.trimmed else None
         self._search(points)
-        distances, places = self.neighbors_(points)
+        near = self.neighbors_(points)
         if self.relative:
-            own = distances if self.index_ is None else distances[self.index_]
-            self.own_ = _log(own[:, :RELATIVE_NEIGHBORS].mean(1))
-        return self._statistics(distances, places)
+            own = _log(near, RELATIVE_NEIGHBORS, self.space.noise(points))
+            self.own_ = own if self.index_ is None else own[self.index_]
+        return self._statistics(points, near)
 
     def open(self, reference: Described) -> None:
         """Make the reference ready to be searched."""
         self._search(self.space(reference))
 
     def _search(self, points: np.ndarray) -> None:
-        n = max(RELATIVE_NEIGHBORS if self.relative else 1, *self.n_neighbors)
+        # One more tells whether the last one is alone at its distance.
+        n = max(RELATIVE_NEIGHBORS + 1 if self.relative else 1, *self.n_neighbors)
         self.neighbors_ = Neighbors(n).fit(points if self.index_ is None else points[self.index_])
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
         """Statistics of rows, each higher for odder ones."""
-        return self._statistics(*self.neighbors_(self.space(rows)))
+        points = self.space(rows)
+        return self._statistics(points, self.neighbors_(points))
 
-    def _statistics(self, distances: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
-        statistics = [_log(distances[:, :k].mean(1)) for k in self.n_neighbors]
+    def _statistics(self, points: np.ndarray, near: Nearest) -> list[np.ndarray]:
+        noise = self.space.noise(points)
+        statistics = [_log(near, k, noise) for k in self.n_neighbors]
         if self.relative:
-            near, places = distances[:, :RELATIVE_NEIGHBORS], places[:, :RELATIVE_NEIGHBORS]
-            statistics.append(_log(near.mean(1)) - self.own_[places].mean(1))
+            own = self.neighbors_.mean_of(self.own_, points, near, RELATIVE_NEIGHBORS, noise)
+            statistics.append(_log(near, RELATIVE_NEIGHBORS, noise) - own)
         return statistics
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "neighbors_"}
 
 
-def _log(distance: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(distance, LEAST_DISTANCE))
+def _log(near: Nearest, n: int, noise: np.ndarray) -> np.ndarray:
+    """Logarithm of the mean distance to the ``n`` nearest; equal rows are as far as rounding."""
+    distances = near.distances[:, :n]
+    mean = np.where(distances > noise[:, None], distances, 0.0).mean(1)
+    return np.log(np.maximum(mean, noise))
 
 
-def _ordinary(points: np.ndarray) -> np.ndarray:
+def _ordinary(points: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Places of rows that are not far from all others."""
     n = int(np.clip(TRIM_SHARE * len(points), 3, MOST_TRIM_NEIGHBORS))
     if len(points) <= n + 1:
         return np.arange(len(points))
-    far = _log(Neighbors(n).fit(points)(points)[0].mean(1))
+    far = _log(Neighbors(n).fit(points)(points), n, noise)
     median = np.median(far)
     deviation = 1.4826 * np.median(np.abs(far - median))
     return np.flatnonzero(far <= median + TRIM_DEVIATIONS * deviation)

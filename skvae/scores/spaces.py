@@ -22,8 +22,9 @@ class Described(NamedTuple):
     Parameters
     ----------
     inputs : ndarray of float32 (rows, n_inputs)
-        Encoded cells, standardised.  Where columns are conditions: by how much the other cells
-        differ from what these let expect, so that rows of unlike contexts compare.
+        Encoded cells, standardised; missing ones as the model expects them, given the others.
+        Where columns are conditions: by how much the other cells differ from what these let
+        expect, so that rows of unlike contexts compare.
     residuals : ndarray of float32 (rows, n_columns)
         Cells minus what the model puts in their place, 0 where missing.
     """
@@ -37,7 +38,20 @@ class Described(NamedTuple):
 
 
 class Space:
-    """Base of the spaces: encoded cells as they are."""
+    """Base of the spaces: encoded cells as they are.
+
+    Attributes
+    ----------
+    rounding : float
+        Distances by which rows are told apart, per unit of their own from the origin: what is
+        less is rounding of float32, which comes out in another way on another machine.
+    """
+
+    rounding = 1e-6
+
+    def noise(self, points: np.ndarray) -> np.ndarray:
+        """Distance ``(rows,)`` of points below which there is nothing but rounding."""
+        return self.rounding * (np.sqrt(np.einsum("nc,nc->n", points, points)) + 1.0)
 
     def fit(self, rows: Described) -> Space:
         """Learn units from the training rows."""
@@ -50,6 +64,9 @@ class Space:
 
 class JointSpace(Space):
     """Encoded cells beside their residuals: rows are near if they are alike and equally odd."""
+
+    # A residual is the difference of two numbers.
+    rounding = 1e-5
 
     def fit(self, rows: Described) -> JointSpace:
         """Learn the spread of the residuals."""
@@ -71,6 +88,8 @@ class WhitenedSpace(Space):
     2004.
     """
 
+    rounding = 1e-5
+
     def fit(self, rows: Described) -> WhitenedSpace:
         """Learn quartiles, and the shrunk covariance of the cells."""
         lower, self.median_, upper = np.quantile(rows.inputs, [0.25, 0.5, 0.75], axis=0)
@@ -78,7 +97,7 @@ class WhitenedSpace(Space):
         # Where most cells are equal the quartiles say nothing.
         unit = np.where(unit > 1e-3 * spread, unit, spread)
         self.unit_ = np.where(unit > 0, unit, 1.0)
-        found = LedoitWolf(assume_centered=False).fit(self._scaled(rows))
+        found = LedoitWolf(assume_centered=False).fit(self.scaled(rows.inputs))
         variances, axes = np.linalg.eigh(found.covariance_)
         floor = 1e-6 * max(variances[-1], np.finfo(np.float64).tiny)
         self.whitening_ = axes / np.sqrt(np.maximum(variances, floor))
@@ -86,18 +105,22 @@ class WhitenedSpace(Space):
 
     def __call__(self, rows: Described) -> np.ndarray:
         """Whitened cells."""
-        scaled = self._scaled(rows)
-        out = np.empty((len(scaled), self.whitening_.shape[1]))
-        # A product of the whole would round by how many rows there are.
-        block = np.zeros((BLOCK, scaled.shape[1]))
-        for start in range(0, len(scaled), BLOCK):
-            part = scaled[start : start + BLOCK]
-            block[: len(part)] = part
-            out[start : start + BLOCK] = (block @ self.whitening_)[: len(part)]
-        return out
+        return in_blocks(self.scaled(rows.inputs), self.whitening_)
 
-    def _scaled(self, rows: Described) -> np.ndarray:
-        return np.clip((rows.inputs - self.median_) / self.unit_, -FARTHEST, FARTHEST)
+    def scaled(self, inputs: np.ndarray) -> np.ndarray:
+        """Cells in robust units."""
+        return np.clip((inputs - self.median_) / self.unit_, -FARTHEST, FARTHEST)
+
+
+def in_blocks(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``rows @ matrix``; a product of the whole would round by how many rows there are."""
+    out = np.empty((len(rows), matrix.shape[1]))
+    block = np.zeros((BLOCK, rows.shape[1]))
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        block[: len(part)] = part
+        out[start : start + BLOCK] = (block @ matrix)[: len(part)]
+    return out
 
 
 def row_keys(inputs: np.ndarray) -> np.ndarray:
@@ -110,15 +133,20 @@ def row_keys(inputs: np.ndarray) -> np.ndarray:
     return mixed.sum(1, dtype=np.uint64)
 
 
-def describe(model: Any, X) -> tuple[Described, np.ndarray]:
-    """The rows of a table as a fitted detector sees them, and their keys."""
+def describe(model: Any, X, gaps: Any) -> tuple[Described, np.ndarray]:
+    """The rows of a table as a fitted detector sees them, and their keys.
+
+    ``gaps`` fills missing inputs, see ``skvae.scores.gaps``; None leaves them.
+    """
     n_rows, parts = model._parts(X)
     inputs = residuals = np.empty((0, 0), dtype=np.float32)
     keys = np.empty(n_rows, dtype=np.uint64)
     for i, (rows, encoded) in enumerate(parts):
+        keys[rows] = row_keys(encoded.inputs)
+        encoded = model._without_gaps(encoded, gaps)
         apart, cells = model._residuals(encoded), model._compared_cells(encoded)
         if i == 0:
             inputs = np.empty((n_rows, cells.shape[1]), dtype=np.float32)
             residuals = np.empty((n_rows, apart.shape[1]), dtype=np.float32)
-        inputs[rows], residuals[rows], keys[rows] = cells, apart, row_keys(encoded.inputs)
+        inputs[rows], residuals[rows] = cells, apart
     return Described(inputs, residuals), keys

@@ -92,7 +92,7 @@ class CellSurprise(Statistic):
         return self._mean(cells)
 
     def __call__(self, model: Any, X, rows: Described) -> np.ndarray:
-        """Mean over the observed cells of each row."""
+        """Mean over the cells of each row, missing ones surprising by nothing."""
         return self._mean(self._cells(model, X))
 
     def _mean(self, cells: np.ndarray) -> np.ndarray:
@@ -100,7 +100,8 @@ class CellSurprise(Statistic):
         total = np.zeros(len(cells))
         for surprise, column, seen in zip(self.surprises_, cells.T, observed.T):
             total += np.where(seen, surprise(column), 0.0)
-        return total / np.maximum(observed.sum(1), 1)
+        # Over all columns: where others are missing, too, an observed cell is harder to foresee.
+        return total / len(self.surprises_)
 
     def _cells(self, model: Any, X) -> np.ndarray:
         """Nats that each modelled cell is unlikely by, 0 where it is missing."""
