@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from skvae import TokenEncoder, VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae._component import Shapes
 from skvae._pass import Batch
+from skvae.distributions import TokenSequence as TokenSequenceOfCells
 from skvae.likelihoods import Columnwise, TokenSequence
 from skvae.networks import Tokens
 from skvae.noise import FixedDraws, Noise
@@ -131,6 +132,29 @@ def test_what_is_known_stays_and_what_follows_is_exactly_conditional():
     exact = (exact / exact.sum()).flatten().numpy()
     share = np.bincount(drawn[:, 1] * 4 + drawn[:, 2], minlength=16) / n
     assert (np.abs(share - exact) < 5 * np.sqrt(exact / n) + 1e-4).all()
+
+
+def test_what_stands_before_a_known_token_is_drawn_by_its_weight():
+    built, n = likelihood(), 20_000
+    known = torch.tensor([[0.0, 0.0, 2.0]]).double()[None, None]
+    mask = torch.tensor([[False, False, True]])[None, None]
+    given = built(context(built).expand(1, n, 1, -1)).given(known, mask)
+    cells, log_weight = (part[0, :, 0] for part in given.drawn_around(Noise([2])))
+    assert (cells[:, 2] == 2).all()
+    exact = built(context(built)).log_prob_rows(EVERY[None, None], None).exp()[0, 0]
+    exact = exact.view(4, 4, 4)[..., 2].flatten()
+    # The weights are relative to what the known token has by itself.
+    own = given.log_prob_rows(known, mask)[0, 0, 0]
+    assert float(log_weight.exp().mean() * own.exp()) == pytest.approx(
+        float(exact.sum()), rel=0.03
+    )
+    place = (cells[:, 0] * 4 + cells[:, 1]).long().numpy()
+    weighted = np.bincount(place, log_weight.softmax(0).numpy(), minlength=16)
+    plain = np.bincount(place, minlength=16) / n
+    exact = (exact / exact.sum()).numpy()
+    assert np.abs(weighted - exact).max() < 0.02
+    # Without weights what stands before would not have heard of it.
+    assert np.abs(plain - exact).max() > 0.1
 
 
 def test_words_are_dropped_in_training_alone():
@@ -335,7 +359,7 @@ def test_bad_strings(act, message):
 # ------------------------------------------------------------------------------------ estimators
 
 
-def test_a_pipeline_of_strings():
+def test_a_pipeline_of_strings(monkeypatch):
     words = ["CCO", "CC(=O)N", "NCC", "OCCO"]
     X = np.array(words)[np.random.default_rng(0).integers(4, size=200)]
     vae = VAETransformer(2, likelihood="token_sequence", max_iter=20, random_state=0)
@@ -357,6 +381,16 @@ def test_a_pipeline_of_strings():
     begun = {0: pipe[0].transform(["O"])[0, 0]}
     ended = pipe[0].inverse_transform(fitted.sample(40, given=begun, random_state=0))
     assert np.mean(ended == "OCCO") > 0.8
+    # So do ends, and what is missing before them.
+    places = {3: begun[0]}
+    ended = pipe[0].inverse_transform(fitted.sample(40, given=places, random_state=0))
+    assert np.mean(ended == "OCCO") > 0.8
+    gaps = numbers[X == "OCCO"][:5].astype(float)
+    gaps[:, :2] = np.nan
+    assert (pipe[0].inverse_transform(fitted.impute(gaps)) == "OCCO").all()
+    monkeypatch.setattr(TokenSequenceOfCells, "drawn_around", lambda *_: None)
+    unweighted = pipe[0].inverse_transform(fitted.sample(40, given=places, random_state=0))
+    assert np.mean(unweighted == "OCCO") < np.mean(ended == "OCCO")
 
 
 AXES = [

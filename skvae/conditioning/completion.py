@@ -11,10 +11,30 @@ from ..noise import Noise
 from .evidence import DECODED_ROWS, Evidence, Particles
 
 
-def judged_by_mask(evidence: Evidence, particles: Particles, noise: Noise):
+def drawn_around(evidence: Evidence, particles: Particles, noise: Noise):
+    """Particles with cells around the given ones, weighted by how well these fit in; the cells.
+
+    Where cells depend on nothing but the code, the particles as they are, and None.
+
+    References
+    ----------
+    Doucet, de Freitas and Gordon, Sequential Monte Carlo Methods in Practice, 2001.
+    """
+    cells, log_weights = [], []
+    for z in _parts(evidence, particles.z):
+        found = evidence.cells(z).drawn_around(noise)
+        if found is None:
+            return particles, None
+        cells.append(found[0])
+        log_weights.append(found[1])
+    return _reweighted(particles, torch.cat(log_weights, 1)), torch.cat(cells, 1)
+
+
+def judged_by_mask(evidence: Evidence, particles: Particles, around: Tensor | None, noise: Noise):
     """Particles weighted by how likely their cells were to be missing, and these cells.
 
-    Where the model does not say why cells are missing, the particles as they are, and None.
+    Where the model does not say why cells are missing, the particles as they are, and the cells
+    ``around`` the given ones, if there are any yet.
 
     References
     ----------
@@ -23,17 +43,23 @@ def judged_by_mask(evidence: Evidence, particles: Particles, noise: Noise):
     """
     missingness = evidence.vae.missingness
     if missingness is None or evidence.mask is None:
-        return particles, None
+        return particles, around
+    n = _at_once(evidence)
     cells, log_weights = [], []
-    for z in _parts(evidence, particles.z):
-        drawn = evidence.cells(z).sample(noise)
+    for i, z in enumerate(_parts(evidence, particles.z)):
+        there = None if around is None else around[:, i * n : (i + 1) * n]
+        drawn = evidence.cells(z).sample(noise) if there is None else there
         cells.append(drawn)
         log_missing = F.logsigmoid(missingness(drawn))
         log_weights.append(torch.where(evidence.mask, 0.0, log_missing).sum(-1))
-    log_weight = particles.log_weight + torch.cat(log_weights, 1)
+    return _reweighted(particles, torch.cat(log_weights, 1)), torch.cat(cells, 1)
+
+
+def _reweighted(particles: Particles, log_factor: Tensor) -> Particles:
+    log_weight = particles.log_weight + log_factor
     before, after = (_effective(w) for w in (particles.log_weight, log_weight))
     effective = particles.effective_size * (after / before).clamp_max(1.0)
-    return Particles(particles.z, log_weight, effective), torch.cat(cells, 1)
+    return Particles(particles.z, log_weight, effective)
 
 
 def point(evidence: Evidence, particles: Particles, cells: Tensor | None) -> Tensor:

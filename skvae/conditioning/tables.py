@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import inference
 from ..noise import Noise
 from .annealing import annealed
-from .completion import draws, judged_by_mask, point
+from .completion import drawn_around, draws, judged_by_mask, point
 from .evidence import Evidence
 from .methods import METHODS
 from .shared_noise import SharedNoise
@@ -50,6 +50,11 @@ def draws_given(
     for n in _shares(n_rows):
         particles = annealed(evidence, noise, max(n, n_draws or MIN_DRAWS))
         n_particles = particles.z.shape[1]
+        particles, cells = drawn_around(evidence, particles, noise)
+        if cells is not None:
+            parts.append(draws(evidence, particles, cells, noise, n)[0].cpu().numpy())
+            size += 1.0 / (1.0 / n + 1.0 / float(particles.effective_size[0]))
+            continue
         chosen = noise.permutation(n_particles)[0, :n]
         z = particles.z[:, chosen].transpose(1, 2)
         parts.append(evidence.cells(z).sample(noise)[0, 0].cpu().numpy())
@@ -64,7 +69,8 @@ def draws_given_each(vae, encoded, n_draws: int, noise: Noise) -> tuple[np.ndarr
     def draw(values: Tensor, mask: Tensor, inputs: Tensor) -> tuple[Tensor, ...]:
         evidence = Evidence(vae, values, mask, inputs)
         particles = annealed(evidence, noise, n_draws)
-        return draws(evidence, particles, None, noise, 1)[:, 0], particles.effective_size
+        particles, around = drawn_around(evidence, particles, noise)
+        return draws(evidence, particles, around, noise, 1)[:, 0], particles.effective_size
 
     rows_at_once = inference.chunk_rows(n_draws)
     cells, size = inference.in_chunks(draw, list(encoded), noise.device, rows_at_once)
@@ -118,7 +124,8 @@ def completions(
             return torch.cat([seen, given.expand(*cells.shape[:-1], -1)], -1)
 
         particles = METHODS[method].particles(evidence, own, n_draws, encode)
-        particles, cells = judged_by_mask(evidence, particles, own)
+        particles, around = drawn_around(evidence, particles, own)
+        particles, cells = judged_by_mask(evidence, particles, around, own)
         if n_imputations is None:
             filled = point(evidence, particles, cells)[:, None]
         else:

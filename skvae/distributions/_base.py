@@ -51,6 +51,14 @@ class Distribution(_TorchDistribution):
         """
         return self
 
+    def drawn_around(self, noise: Noise) -> tuple[Tensor, Tensor] | None:
+        """Cells drawn around known ones, and log weights by which these are exact.
+
+        The weights are relative to the ``log_prob_rows`` of the known cells.  None where all
+        that ``sample`` draws is exact.
+        """
+        return None
+
     def with_noise_held(self) -> Distribution:
         """The distribution with a noise that no gradient flows to, where it has a noise."""
         return self

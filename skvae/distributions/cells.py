@@ -172,6 +172,16 @@ class Blocks(Distribution):
         cells = self._split(value, mask)
         return Blocks([part.given(v, m) for part, v, m in cells], self.widths)
 
+    def drawn_around(self, noise: Noise) -> tuple[Tensor, Tensor] | None:
+        found = [part.drawn_around(noise) for part in self.parts]
+        if all(pair is None for pair in found):
+            return None
+        cells = [
+            part.sample(noise) if pair is None else pair[0]
+            for part, pair in zip(self.parts, found)
+        ]
+        return torch.cat(cells, -1), sum(pair[1] for pair in found if pair is not None)  # type: ignore[return-value]
+
     def with_noise_held(self) -> Blocks:
         return Blocks([part.with_noise_held() for part in self.parts], self.widths)
 

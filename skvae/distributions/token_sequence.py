@@ -61,19 +61,24 @@ class TokenSequence(Distribution):
         return (log_prob if mask is None else torch.where(mask, log_prob, 0.0)).sum(-1)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
-        uniform = noise.uniform(*self.context.shape[1:3], self.speller.n_places).flatten(1, 2)
+        return self._drawn(noise)[0].to(self.context.dtype)
 
-        def drawn(logits: Tensor, place: int) -> Tensor:
-            below = logits.softmax(-1).cumsum(-1) < uniform[..., place, None]
-            return below.sum(-1).clamp(max=logits.shape[-1] - 1)
-
-        return self._spoken(drawn)[0].to(self.context.dtype)
+    def drawn_around(self, noise: Noise) -> tuple[Tensor, Tensor] | None:
+        """Sequences, and by how much likelier the known tokens are in them than on their own."""
+        if self.known is None:
+            return None
+        value, mask = self.known
+        tokens, logits = self._drawn(noise)
+        spoken = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        weight = torch.where(mask, spoken, 0.0).sum(-1) - self.log_prob_rows(value, mask)
+        return tokens.to(self.context.dtype), weight
 
     def given(self, value: Tensor, mask: Tensor | None) -> TokenSequence:
         """The same with known tokens, which later ones see.
 
-        Earlier ones see them through the code alone, so that this is the exact conditional
-        where the known tokens come first.
+        Earlier ones see them through the code alone, so that ``sample`` is of the exact
+        conditional where the known tokens come first; elsewhere the weights of ``drawn_around``
+        make it so.
         """
         mask = torch.ones_like(value, dtype=torch.bool) if mask is None else mask
         return TokenSequence(self.context, self.speller, self.hidden, (value, mask))
@@ -98,6 +103,15 @@ class TokenSequence(Distribution):
         logits = self.speller.logits(context, shown.flatten(1, 2))
         surprise = F.cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none")
         return -surprise.view(shape)
+
+    def _drawn(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        uniform = noise.uniform(*self.context.shape[1:3], self.speller.n_places).flatten(1, 2)
+
+        def drawn(logits: Tensor, place: int) -> Tensor:
+            below = logits.softmax(-1).cumsum(-1) < uniform[..., place, None]
+            return below.sum(-1).clamp(max=logits.shape[-1] - 1)
+
+        return self._spoken(drawn)
 
     def _spoken(self, choose: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens that are chosen one after the other, and the logits that they had."""
