@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -253,6 +254,10 @@ def sequences():
     return np.cumsum(rng.normal(size=(178, 6)), 1)
 
 
+def sparse_counts():
+    return csr_matrix(np.random.default_rng(0).poisson(0.4, size=(178, 12)))
+
+
 MODELS = {
     "defaults": (short, WINE),
     "mixed": (lambda: short(), mixed()),
@@ -269,6 +274,7 @@ MODELS = {
     "properties": (lambda: short(supervision="properties"), WINE),
     "self_masking": (lambda: short(missingness="self_masking"), mixed()),
     "steps": (lambda: short(network=VariationalRecurrent((6, 1)), max_iter=5), sequences()),
+    "sparse": (lambda: short(likelihood="negative_binomial"), sparse_counts()),
     "detector": (lambda: VAEOutlierDetector(max_iter=20, random_state=0), WINE),
 }
 
@@ -321,6 +327,16 @@ def test_a_table_in_parts_is_one_table(monkeypatch):
     parts = annealed_log_likelihood(vae, WINE, n_temperatures=4, random_state=0)
     for a, b in zip(whole, parts):
         assert_array_equal(a, b)
+
+
+def test_a_file_is_a_table(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = mixed()
+    frame.to_parquet(tmp_path / "rows.parquet")
+    vae = short().fit(frame)
+    ours = annealed_log_likelihood(vae, frame, n_temperatures=4)
+    theirs = annealed_log_likelihood(vae, tmp_path / "rows.parquet", n_temperatures=4)
+    assert_array_equal(ours.log_likelihood, theirs.log_likelihood)
 
 
 def test_random_state_of_the_estimator_is_the_default():
