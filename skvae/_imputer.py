@@ -92,8 +92,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         is and use it for nothing.
     column_kinds : dict or None, default=None
         Kinds by column name (``"x0"``, ``"x1"``, ... for arrays) in the place of those of
-        dtypes and ``likelihood``: "continuous", "positive", "count", "binary", "categorical" or
-        "datetime", as in ``{"age": "count"}``.
+        dtypes and ``likelihood``: "continuous", "positive", "count", "binary", "categorical",
+        "ordinal" or "datetime", as in ``{"age": "count"}``.
     n_jobs : int or None, default=None
         Threads for the arithmetic; None is one, -1 all.
     device : str, default="auto"
@@ -262,7 +262,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     @by_parts
     def transform(self, X):
-        """Fill the gaps by the best value: means, and the likeliest category.
+        """Fill the gaps by the best value: means, likeliest categories, median levels.
+
+        The median is for categories in an order: no other level is off by less on average.
 
         Parameters
         ----------

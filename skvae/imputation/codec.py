@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..table import TableCodec
+from ..table.categories import CategoricalColumn
 
 
 class ImputationCodec(TableCodec):
@@ -17,7 +18,7 @@ class ImputationCodec(TableCodec):
     ()
     """
 
-    # Its regressors know labels, and no order among them.
+    # Its models know labels, and no order among them; the best value of a cell does.
     _ordered = False
 
     def _arrange(self, table, left_out=()) -> None:
@@ -30,6 +31,18 @@ class ImputationCodec(TableCodec):
 
     def inputs(self, values, mask):
         return super().inputs(values, mask) if self.blocks_ else values
+
+    def in_order(self) -> list[int]:
+        """Which modelled columns hold labels in an order, declared or asked for."""
+        asked = self.column_kinds or {}
+        return [
+            slot
+            for slot, column in enumerate(self._modelled(slice(None)))
+            if isinstance(column, CategoricalColumn)
+            # The rare ones share the last code, whatever their place.
+            and not column.rare
+            and (column.form.ordered or asked.get(column.name) == "ordinal")
+        ]
 
     def is_empty(self) -> list[bool]:
         """Which columns had no observed cell in ``fit``."""

@@ -82,7 +82,7 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
         progress.end(history)
         estimator.vae_, estimator.n_iter_ = vae, history.n_epochs
         estimator.history_ = mean_history(history.records)
-        completion = Completion(vae, Layout(codec.blocks_), estimator.n_draws)
+        completion = Completion(vae, Layout(codec.blocks_, codec.in_order()), estimator.n_draws)
         rounds = 0 if estimator.refine is None else N_ROUNDS
         completion.refine(values, mask, folds, rng, rounds, estimator.n_jobs, device)
     return completion

@@ -12,9 +12,15 @@ class Layout:
     ----------
     blocks : tuple of (str, tuple of int)
         The columns grouped by kind, with their numbers of categories.
+    ordered : sequence of int, default=()
+        Columns of categories in an order.
     """
 
-    def __init__(self, blocks):
+    # Files of earlier versions know of no order.
+    ordered: frozenset[int] = frozenset()
+
+    def __init__(self, blocks, ordered=()):
+        self.ordered = frozenset(ordered)
         pairs = [(kind, size) for kind, sizes in blocks for size in sizes]
         self.kinds = [kind for kind, _ in pairs]
         self.sizes = [size for _, size in pairs]
@@ -39,10 +45,18 @@ class Layout:
         return np.repeat(mask, self.sizes, axis=1)
 
     def point(self, expanded: np.ndarray) -> np.ndarray:
-        """The best value of each cell: the mean, or the likeliest category."""
+        """The best value of each cell: the mean, the likeliest category, or the median level."""
         out = np.empty((len(expanded), self.n_columns))
         for j in self.numeric:
             out[:, j] = expanded[:, self.slices[j].start]
         for j in self.categorical:
-            out[:, j] = expanded[:, self.slices[j]].argmax(1)
+            shares = expanded[:, self.slices[j]]
+            out[:, j] = _median(shares) if j in self.ordered else shares.argmax(1)
         return out
+
+
+def _median(shares: np.ndarray) -> np.ndarray:
+    """The first level that, with those below it, has half of the probability."""
+    upto = shares.cumsum(1)
+    # The likeliest level can be far from all others; no level is nearer to them than this one.
+    return np.minimum((2.0 * upto < upto[:, -1:]).sum(1), shares.shape[1] - 1)
