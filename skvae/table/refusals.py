@@ -1,7 +1,7 @@
 """What the tables refuse, and the words for it."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -66,6 +66,33 @@ def refuse_string(text: Any, why: str) -> None:
     raise ValueError(f"could not convert string to float: {text!r} ({why})")
 
 
+def refuse_array(X: Any, error: ValueError) -> NoReturn:
+    """Raise what scikit-learn has raised for an array, with the remedy where it has none."""
+    repair = _repair_of_array(X)
+    if repair is None:
+        raise error
+    raise ValueError(f"{str(error).rstrip('. ')}. {repair}") from error
+
+
+def _repair_of_array(X: Any) -> str | None:
+    try:
+        X = np.asarray(X)
+    except ValueError:
+        return "All rows should have one length: let shorter ones end in NaN."
+    if X.ndim > 2:
+        return (
+            "Make each sample one row, as by X.reshape(len(X), -1); networks of images and "
+            "sequences have a parameter for the shape."
+        )
+    texts = X.dtype.kind == "O" and any(isinstance(cell, str) for cell in X.flat)
+    if X.ndim == 2 and (texts or X.dtype.kind in "US"):
+        return (
+            "An array holds numbers alone. Text and categories need a DataFrame: pass that, or "
+            "let the step before give one by set_output(transform='pandas')."
+        )
+    return None
+
+
 def refuse_infinite(name: Any) -> None:
     """Raise for infinite cells, in scikit-learn's words and with the column."""
     raise ValueError(
@@ -85,6 +112,22 @@ def plain_labels(name: Any, dtype: Any, labels: Iterable) -> list:
                 'make the categories strings first, .astype(str).astype("category")',
             )
     return plain
+
+
+def refuse_unseen(name: Any, unseen: list, known: list) -> None:
+    """Raise for categories that fit has not seen, if there are any."""
+    if unseen:
+        raise ValueError(
+            f"Column {name!r} holds categories unseen in fit: {_listed(unseen, 5)}; expected one "
+            f"of {_listed(known, 10)}. Replace them by missing cells, or fit with "
+            'unknown="missing", which does so.'
+        )
+
+
+def _listed(labels: list, most: int) -> str:
+    # Numbers are read as floats, also where they came as integers.
+    plain = [int(x) if isinstance(x, float) and x.is_integer() else x for x in labels[:most]]
+    return ", ".join(map(repr, plain)) + (", ..." if len(labels) > most else "")
 
 
 def refuse_free_text(name: Any, n_labels: int, n_rows: int) -> None:

@@ -8,7 +8,7 @@ from sklearn.utils.validation import validate_data
 
 from .arrays import refuse_other_arrays
 from .frames import Table, container_of, table_class
-from .refusals import refuse_infinite
+from .refusals import refuse_array, refuse_infinite
 from .sparse import check_sparse
 
 _FEWEST_ROWS_IN_FIT = 2
@@ -56,9 +56,12 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
         return check_sparse(estimator, X, reset, fewest_rows)
     if container == "numpy":
         checks = {"ensure_all_finite": "allow-nan", "ensure_min_samples": fewest_rows}
-        X = validate_data(estimator, X, reset=reset, dtype="numeric", **checks)
-        if X.dtype.kind == "O":  # "numeric" leaves lists with None as objects
-            X = validate_data(estimator, X, reset=reset, dtype=np.float64, **checks)
+        try:
+            X = validate_data(estimator, X, reset=reset, dtype="numeric", **checks)
+            if X.dtype.kind == "O":  # "numeric" leaves lists with None as objects
+                X = validate_data(estimator, X, reset=reset, dtype=np.float64, **checks)
+        except ValueError as error:
+            refuse_array(X, error)
         refuse_other_arrays(X)
         return X
     # Duplicates first: scikit-learn's check of the names cannot tell them apart.
