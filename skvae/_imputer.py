@@ -28,6 +28,7 @@ from .imputation.fitting import (
     on_device,
 )
 from .imputation.gaps import Gaps, read_table
+from .imputation.limits import limits_of
 from .table.filling import missing_cells
 
 
@@ -53,6 +54,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Whether to append one column per column with gaps in ``fit`` that says where they are.
     keep_empty_features : bool, default=False
         Whether columns without any observed cell are kept, and filled with 0.
+    min_value, max_value : float, array-like of shape (n_features,) or dict, default=-inf and inf
+        Limits of imputed numbers, for all columns, for each or by name, as in
+        ``min_value={"age": 0}``.  Values, draws and bounds beyond are moved to the limit.
     likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial"} \
             or Likelihood or Columnwise, default="auto"
         Family of the numeric columns; ``"auto"`` is normal with one noise per column.
@@ -146,6 +150,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "refine": [StrOptions({"auto"}), None],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
+        "min_value": [None, Real, dict, "array-like"],
+        "max_value": [None, Real, dict, "array-like"],
         "likelihood": [StrOptions(NUMERIC_LIKELIHOODS | {"auto"}), Likelihood, Columnwise],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
@@ -176,6 +182,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         refine="auto",
         add_indicator=False,
         keep_empty_features=False,
+        min_value=-np.inf,
+        max_value=np.inf,
         likelihood="auto",
         hidden_layer_sizes=(64, 64),
         activation="silu",
@@ -202,6 +210,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.refine = refine
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
+        self.min_value = min_value
+        self.max_value = max_value
         self.likelihood = likelihood
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -255,7 +265,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             numeric=numeric, unknown=self.unknown, range_ratio=None, column_kinds=self.column_kinds
         )
         self.codec_ = codec.fit(X)
-        self._gaps = Gaps(codec, missing_cells(X), self.keep_empty_features)
+        limits = limits_of(self, codec.columns_)
+        self._gaps = Gaps(codec, missing_cells(X), self.keep_empty_features, limits)
         self.indicator_features_ = self._gaps.with_gaps
         self._completion = fit_completion(self, *self._cells(X))
         return self

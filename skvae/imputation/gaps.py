@@ -10,9 +10,17 @@ from sklearn.utils._missing import is_scalar_nan
 
 from .._warning import level_of_caller
 from ..table import check_table
-from ..table.filling import blanked, columns_added, columns_taken, filled, missing_cells
+from ..table.filling import (
+    blanked,
+    clipped,
+    columns_added,
+    columns_taken,
+    filled,
+    missing_cells,
+)
 from ..table.frames import container_of
 from .codec import ImputationCodec
+from .limits import Limits
 
 
 def read_table(estimator, X: Any, reset: bool = False) -> tuple[Any, Any]:
@@ -41,10 +49,17 @@ class Gaps:
         Missing cells of the table of ``fit``.
     keep_empty : bool
         Whether columns without any observed cell are kept.
+    limits : dict of int to (float or None, float or None)
+        Lowest and highest value with which cells of a column are filled.
     """
 
-    def __init__(self, codec: ImputationCodec, missing: np.ndarray, keep_empty: bool):
-        self.codec = codec
+    # Files of earlier versions have no limits.
+    limits: Limits = {}
+
+    def __init__(
+        self, codec: ImputationCodec, missing: np.ndarray, keep_empty: bool, limits: Limits
+    ):
+        self.codec, self.limits = codec, limits
         empty = np.array(codec.is_empty())
         self.with_gaps = np.flatnonzero(missing.any(0) & (~empty | keep_empty))
         self.kept = np.arange(len(empty)) if keep_empty else np.flatnonzero(~empty)
@@ -60,7 +75,7 @@ class Gaps:
 
     def filled(self, X: Any, missing: np.ndarray, values: np.ndarray, indicator=False) -> Any:
         """The table with its ``missing`` cells taken from ``values (rows, modelled columns)``."""
-        decoded = self.codec.decode(values, container=container_of(X))
+        decoded = clipped(self.codec.decode(values, container=container_of(X)), self.limits)
         out = columns_taken(filled(X, missing, decoded), self.kept.tolist())
         if not indicator:
             return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,18 @@ def filled(X: Any, where: np.ndarray, values: Any) -> Any:
     return _FILLED[container_of(X)](X, where, values)
 
 
+def clipped(X: Any, limits: Mapping[int, tuple[float | None, float | None]]) -> Any:
+    """A copy of the table with the numbers of these columns between two others, None for no limit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clipped(np.array([[-1.0, -1.0]]), {1: (0.0, None)})
+    array([[-1.,  0.]])
+    """
+    return _CLIPPED[container_of(X)](X, limits) if limits else X
+
+
 def columns_taken(X: Any, places: Sequence[int]) -> Any:
     """The table of these columns."""
     return _TAKEN[container_of(X)](X, list(places))
@@ -93,6 +105,13 @@ def _filled_array(X, where, values):
     else:
         out = X.astype(object)
     out[where] = cells
+    return out
+
+
+def _clipped_array(X, limits):
+    out = X.copy()
+    for place, limit in limits.items():
+        out[:, place] = np.clip(out[:, place], *limit)
     return out
 
 
@@ -130,6 +149,13 @@ def _filled_pandas(X, where, values):
             cells = cast(np.asarray(cells, dtype=np.float64), _number_of(array.dtype)).tolist()
         array[rows] = cells
         out.isetitem(position, array)
+    return out
+
+
+def _clipped_pandas(X, limits):
+    out = X.copy()
+    for place, limit in limits.items():
+        out.isetitem(place, X.iloc[:, place].clip(*limit))
     return out
 
 
@@ -179,6 +205,11 @@ def _filled_polars(X, where, values):
     return frame_of(columns)
 
 
+def _clipped_polars(X, limits):
+    places = {X.columns[place]: limit for place, limit in limits.items()}
+    return X.with_columns([X[name].clip(*limit) for name, limit in places.items()])
+
+
 def _added_to_polars(X, names, flags):
     import polars as pl
 
@@ -187,6 +218,7 @@ def _added_to_polars(X, names, flags):
 
 _BLANKED = {"numpy": _blanked_array, "pandas": _blanked_pandas, "polars": _blanked_polars}
 _FILLED = {"numpy": _filled_array, "pandas": _filled_pandas, "polars": _filled_polars}
+_CLIPPED = {"numpy": _clipped_array, "pandas": _clipped_pandas, "polars": _clipped_polars}
 _ADDED = {"numpy": _added_to_array, "pandas": _added_to_pandas, "polars": _added_to_polars}
 _TAKEN = {
     "numpy": lambda X, places: X[:, places],
