@@ -224,6 +224,7 @@ def all_of(estimator, X):
 
 OTHERS = {
     "detector": VAEOutlierDetector(2, max_iter=2, random_state=0),
+    "contextual": VAEOutlierDetector(2, condition=["kind"], max_iter=2, random_state=0),
     "trimmed, folds": VAEOutlierDetector(
         2, max_iter=1, trim=0.1, conformal=2, score_function="likelihood", random_state=0
     ),

@@ -57,6 +57,9 @@ def fitted(cls=VAETransformer, X=None, **params):
 CASES = {
     "transformer": lambda: (fitted(), array()),
     "detector": lambda: (fitted(VAEOutlierDetector, contamination=0.1), array()),
+    "contextual": lambda: (
+        fitted(VAEOutlierDetector, frame(), condition=["kind", "whole"]), frame()
+    ),
     "frame": lambda: (fitted(X=frame()), frame()),
     "members": lambda: (fitted(n_members=3, n_components=2), array()),
     "components": lambda: (
@@ -200,7 +203,7 @@ def test_pickles_hold_no_torch_objects(case):
 def test_pickles_are_small(case):
     estimator, _ = CASES[case]()
     models = [estimator.vae_]
-    if case == "detector":
+    if isinstance(estimator, VAEOutlierDetector):
         models.append(estimator.score_.statistics_["cells"].conditional_.cells_.vae)
     tensors = [tensor for model in models for tensor in model.state_dict().values()]
     n_bytes = sum(tensor.nbytes for tensor in tensors)
