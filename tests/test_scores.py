@@ -73,7 +73,7 @@ def test_surprise_of_ties_is_finite_and_ordered(x):
 @pytest.mark.parametrize("n_columns", [3, 20])
 def test_distances_are_those_of_scikit_learn_without_the_row_itself(n_columns):
     rows = np.random.default_rng(0).normal(size=(60, n_columns))
-    found, places = Neighbors(5).fit(rows)(rows)
+    found, places, _ = Neighbors(5).fit(rows)(rows)
     expected, others = NearestNeighbors(n_neighbors=5).fit(rows).kneighbors()
     assert_allclose(found, expected, rtol=1e-12)
     assert_array_equal(places, others)
@@ -82,7 +82,7 @@ def test_distances_are_those_of_scikit_learn_without_the_row_itself(n_columns):
 
 def test_one_of_two_equal_rows_is_a_neighbour():
     rows = np.repeat(np.random.default_rng(0).normal(size=(10, 3)), 2, axis=0)
-    found, _ = Neighbors(3).fit(rows)(rows)
+    found, *_ = Neighbors(3).fit(rows)(rows)
     assert_array_equal(found[:, 0], 0.0)
     assert (found[:, 1] > 0).all()
 
@@ -99,7 +99,7 @@ def test_distances_do_not_depend_on_the_company(n_columns):
 
 def test_fewer_rows_than_neighbours():
     rows = np.arange(6.0).reshape(3, 2)
-    found, _ = Neighbors(20).fit(rows)(rows)
+    found, *_ = Neighbors(20).fit(rows)(rows)
     assert found.shape == (3, 2)
     assert Neighbors(20).fit(rows[:1])(rows)[0].shape == (3, 1)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..alignment import aligned, padded
+from ..inference import wide
 from ..networks.mlp import Perceptron
 from ..noise import FixedDraws
 from .density import parameters_of_columns
@@ -53,6 +54,9 @@ class LeaveOneOut:
         ``visible`` is 1 or 0; that of the cell itself does not matter.  What is ``given (1, 1,
         rows, n_conditions)`` is never hidden.
         """
+        return self.vae.likelihood(self._parameters(values, visible, given))
+
+    def _parameters(self, values: Tensor, visible: Tensor, given: Tensor | None) -> Tensor:
         vae, n_rows, n_codes = self.vae, values.shape[2], 2 * self.vae.n_latents
         prior, decoder = vae.network.prior, vae.network.decoder
         x = prior.flat_rows(vae.shown(vae.encoding.features(values), visible, given))[0]
@@ -70,12 +74,17 @@ class LeaveOneOut:
             h = _hidden(decoder, torch.baddbmm(decoder.bias_0, given, decoder.weight_0))
             out = torch.baddbmm(hidden.bias_of_outputs, given, hidden.skip)
             out = torch.baddbmm(out, h, hidden.weight_of_outputs)[..., : len(hidden.outputs)]
-            found[..., hidden.outputs] = out.view(vae.n_members, self.n_draws, n_rows, -1)
-        return vae.likelihood(found)
+            found[..., hidden.span] = out.view(vae.n_members, self.n_draws, n_rows, -1)
+        return found
 
     def log_prob(self, values: Tensor, visible: Tensor, given: Tensor | None = None) -> Tensor:
-        """Log-probability of each cell ``(rows, columns)``, the mean over members and draws."""
-        each = self(values, visible, given).log_prob(values)
+        """Log-probability of each cell ``(rows, columns)``, the mean over members and draws.
+
+        In float64: a cell that is all but certain is unlikely by less than float32 tells from
+        nothing, and counts by how few of its column are as unlikely.
+        """
+        cells = self.vae.likelihood(wide(self._parameters(values, visible, given)))
+        each = cells.log_prob(wide(values))
         return torch.logsumexp(each, (0, 1)) - math.log(len(each) * self.n_draws)
 
 
@@ -93,6 +102,9 @@ class _Pass:
     def __init__(self, network, inputs: list[int], outputs: list[int]):
         prior, decoder = network.prior, network.decoder
         self.inputs, self.outputs = inputs, outputs
+        side_by_side = outputs == list(range(outputs[0], outputs[-1] + 1))
+        # A slice is filled faster than places one by one.
+        self.span = slice(outputs[0], outputs[-1] + 1) if side_by_side else outputs
         self.n_padded = aligned(len(inputs))
         first = torch.cat([prior.weight_0, prior.weight_skip], -1)[:, inputs]
         self.first = padded(first.mT, self.n_padded).mT

@@ -86,7 +86,8 @@ def _encoded(encoding: Any, values: Value, visible: Value) -> Value:
 
 def _log_prob(vae: Any, values: Value, shown: Value) -> Value:
     leave_one_out = LeaveOneOut(vae, N_DRAWS, "cpu")
-    parameters = _Passes(values.graph, leave_one_out).parameters(shown)
+    parameters = _Passes(values.graph, leave_one_out).parameters(shown).cast(np.float64)
+    values = values.cast(np.float64)
     parts = zip(blocks(vae.likelihood, parameters), values.parts(vae.likelihood.widths))
     each = values.graph.joined([part.log_prob(cells) for part, cells in parts])
     total = each.log_sum_exp(1).log_sum_exp(0)

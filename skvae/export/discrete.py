@@ -90,7 +90,8 @@ class Levels(Block):
 
         def at(table: np.ndarray, where: Value) -> Value:
             flat = table.reshape(len(table), -1).astype(np.float32)
-            return self.graph.constant(flat).take(where, 1).expanded(1)
+            found = self.graph.constant(flat).take(where, 1).expanded(1)
+            return found.cast(self.parameters.dtype)
 
         lower, upper = at(edges, place), at(edges, place + 1)
         below, above = softplus(self.parameters - upper), softplus(lower - self.parameters)

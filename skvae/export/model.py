@@ -73,10 +73,14 @@ class Model:
 
     def decoded(self, z: Value, conditions: Value | None) -> list:
         """Blocks of cells given codes ``(members, draws, rows, n_components)``."""
+        return blocks(self.vae.likelihood, self.parameters(z, conditions))
+
+    def parameters(self, z: Value, conditions: Value | None) -> Value:
+        """What the decoder says of the cells, ``(members, draws, rows, n_parameters)``."""
         if conditions is not None:
             z = self.whole(z, conditions)
             z = self.graph.joined([z, z.zeros() + conditions])
-        return blocks(self.vae.likelihood, self.network.decode(z))
+        return self.network.decode(z)
 
     def whole(self, z: Value, conditions: Value | None) -> Value:
         """Codes with what conditions say of them."""

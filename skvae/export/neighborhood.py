@@ -7,16 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..scores.neighborhood import LEAST_DISTANCE, RELATIVE_NEIGHBORS, Neighborhood
+from ..scores.neighborhood import RELATIVE_NEIGHBORS, Neighborhood
 from ..scores.neighbors import SPARE
 from ..scores.spaces import FARTHEST, JointSpace, Space, WhitenedSpace
 from .graph import Graph, Value
 from .registry import Exporters
 
 SPACES = Exporters("space")
-# Arithmetic of two machines differs by rounding: rows are equal within these distances, per unit
-# of their own.  What the model leaves of a cell is the difference of two numbers.
-SAME = {Space: 1e-6, JointSpace: 1e-5, WhitenedSpace: 1e-5}
 
 
 class Described(NamedTuple):
@@ -60,56 +57,78 @@ class Reference:
         self.rows = Described(graph.constant(rows.inputs), graph.constant(rows.residuals))
         self.n_rows = len(rows.inputs)
 
-    def holds(self, rows: Described) -> Value:
-        """Which rows ``(rows, 1)`` are among these."""
+    def place_of(self, rows: Described) -> Value:
+        """Where rows stand among these, or -1, ``(rows, 1)``."""
         x, others = (cells(None, part) for part in (rows, self.rows))
-        nearest, _ = _nearest(x, others, 1, SAME[Space])
-        return nearest.equals(0.0)
+        nearest, place = _nearest(x, _apart(x, others), others, 1)
+        return x.graph.where(nearest <= noise_of(Space, x), place, np.int64(-1))
 
 
 def statistics(
-    part: Neighborhood, rows: Described, reference: Reference, held: Value
+    part: Neighborhood, rows: Described, reference: Reference, itself: Value
 ) -> list[Value]:
-    """Statistics ``(rows, 1)`` of a neighbourhood; ``held`` says which rows are its own."""
+    """Statistics ``(rows, 1)`` of a neighbourhood of which rows are ``itself``, or -1."""
     graph = rows.inputs.graph
     write: Callable = SPACES(part.space)
     x, others = write(part.space, rows), write(part.space, reference.rows)
     n_rows = reference.n_rows
     if part.index_ is not None:
         others, n_rows = others.take(part.index_, 0), len(part.index_)
-    n_wanted = max(RELATIVE_NEIGHBORS if part.relative else 1, *part.n_neighbors)
+        place = np.full(reference.n_rows, -1)
+        place[part.index_] = np.arange(n_rows)
+        found_there = graph.constant(place).take(itself.at_least(0), 0)
+        itself = graph.where(itself >= 0, found_there, np.int64(-1))
+    n_wanted = max(RELATIVE_NEIGHBORS + 1 if part.relative else 1, *part.n_neighbors)
     n = min(n_wanted + 1 + SPARE, n_rows)
     k = max(min(n_wanted, n - 1), 1)
-    exact, places = _nearest(x, others, n, SAME[type(part.space)])
+    apart, noise = _apart(x, others), noise_of(part.space, x)
+    exact, places = _nearest(x, apart, others, n)
     if n > k:
-        is_first = held & exact.take([0]).equals(0.0)
-        exact, places = (
-            graph.where(is_first, near.take(np.arange(1, k + 1)), near.take(np.arange(k)))
-            for near in (exact, places)
-        )
-    found = [_log_mean(exact, m) for m in part.n_neighbors]
+        # No row is its own neighbour.
+        exact, _ = graph.top(graph.where(places.equals(itself), np.inf, exact), k)
+        apart = graph.where(itself.equals(np.arange(n_rows)), np.inf, apart)
+    found = [_log_mean(exact, m, noise) for m in part.n_neighbors]
     if part.relative:
         m = min(RELATIVE_NEIGHBORS, k)
-        own = graph.constant(part.own_).take(places.take(np.arange(m)), 0)
-        found.append(_log_mean(exact, m) - own.reduce("Mean", -1, keep=True))
+        own = _mean_of(part.own_, apart, m, exact.take([m - 1]), noise)
+        found.append(_log_mean(exact, m, noise) - own)
     return [value.cast(np.float64) for value in found]
 
 
-def _nearest(x: Value, others: Value, n: int, same: float) -> tuple[Value, Value]:
+def noise_of(space: Any, x: Value) -> Value:
+    """Distance ``(rows, 1)`` below which there is nothing but rounding."""
+    return ((x * x).sum(-1, keep=True).apply("Sqrt") + 1.0) * space.rounding
+
+
+def _apart(x: Value, others: Value) -> Value:
+    """Squared distances ``(rows, others)``, up to rounding."""
+    squares = (others * others).reduce("Sum", -1)
+    return squares - (x @ others.transposed(1, 0)) * 2.0 + (x * x).sum(-1, keep=True)
+
+
+def _nearest(x: Value, apart: Value, others: Value, n: int) -> tuple[Value, Value]:
     """Sorted distances to the ``n`` nearest of the others ``(rows, n)``, and their places."""
     graph = x.graph
-    squares = (others * others).reduce("Sum", -1)
-    apart = squares - (x @ others.transposed(1, 0)) * 2.0
     _, places = graph.top(apart, n)
-    # Of equal distances the first row comes first.
-    places, _ = graph.top(places, n)
     away = others.take(places, 0) - x.expanded(1)
-    exact = (away * away).sum(-1).apply("Sqrt")
-    unit = (x * x).sum(-1, keep=True).apply("Sqrt") + 1.0
-    exact, order = graph.top(graph.where(exact <= unit * same, 0.0, exact), n)
+    exact, order = graph.top((away * away).sum(-1).apply("Sqrt"), n)
     return exact, graph.op("GatherElements", places, order, axis=-1)
 
 
-def _log_mean(distances: Value, n: int) -> Value:
+def _mean_of(values: np.ndarray, apart: Value, n: int, last: Value, noise: Value) -> Value:
+    """As that of ``skvae.scores.neighbors``, of all rows."""
+    graph = apart.graph
+    low, high = (last - noise).at_least(0.0), last + noise
+    nearer = apart < low * low
+    alike = (apart <= high * high) & ~nearer
+    (total, n_nearer), (among, n_alike) = (
+        [graph.where(part, each, 0.0, np.float64).sum(-1, keep=True) for each in (values, 1.0)]
+        for part in (nearer, alike)
+    )
+    return (total + (-n_nearer + float(n)) * among / n_alike) / float(n)
+
+
+def _log_mean(distances: Value, n: int, noise: Value) -> Value:
     near = distances.take(np.arange(n))
-    return near.reduce("Mean", -1, keep=True).at_least(LEAST_DISTANCE).log()
+    near = near.graph.where(near > noise, near, 0.0)
+    return near.reduce("Mean", -1, keep=True).at_least(noise).log()

@@ -123,7 +123,7 @@ class TokenSequence(Likelihood):
 
     def forward(self, parameters: Tensor) -> distributions.TokenSequence:
         """Give a distribution over sequences."""
-        return distributions.TokenSequence(parameters, self)
+        return distributions.TokenSequence(parameters.to(self.weight_reading.dtype), self)
 
     def logits(self, context: Tensor, tokens: Tensor) -> Tensor:
         """Logits of every token of sequences ``(members, rows, places)``, given those before."""

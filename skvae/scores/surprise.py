@@ -7,6 +7,8 @@ import numpy as np
 # Beyond this share of the rows the tail is exponential; below it, the rows themselves say it.
 TAIL = 0.1
 N_KNOTS = 33
+# Knots that differ by less, in units of the largest, differ by rounding.
+SAME = 1e-10
 
 
 class Surprise:
@@ -40,7 +42,7 @@ class Surprise:
         shares = np.linspace(0.0, 1.0 - TAIL, N_KNOTS)
         knots = np.quantile(statistic, shares)
         # Of knots at one place the last one tells how many rows lie below.
-        last = np.append(np.diff(knots) > 0, True)
+        last = np.append(np.diff(knots) > SAME * np.abs(knots).max(), True)
         self.knots_, self.nats_ = knots[last], -np.log1p(-shares[last])
         excess = statistic[statistic > self.knots_[-1]] - self.knots_[-1]
         scale = excess.mean() if len(excess) else 0.0
