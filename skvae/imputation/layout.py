@@ -17,10 +17,10 @@ class Layout:
     """
 
     # Files of earlier versions know of no order.
-    ordered: frozenset[int] = frozenset()
+    ordered: tuple[int, ...] = ()
 
     def __init__(self, blocks, ordered=()):
-        self.ordered = frozenset(ordered)
+        self.ordered = tuple(ordered)
         pairs = [(kind, size) for kind, sizes in blocks for size in sizes]
         self.kinds = [kind for kind, _ in pairs]
         self.sizes = [size for _, size in pairs]
