@@ -176,7 +176,7 @@ class SupervisedMixin:
             )
         check_consistent_length(X, y)
         if supervision.of_classes:
-            codes, self.classes_ = class_targets(y, owner)
+            codes, self.classes_ = class_targets(y, owner, supervision.n_classes)
             return codes
         targets = property_targets(y, owner)
         self._one_property = np.ndim(y) == 1

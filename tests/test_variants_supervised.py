@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -33,6 +34,7 @@ from skvae.posteriors import DiagonalNormal
 from skvae.priors import StandardNormal
 from skvae.semi_supervised import SemiSupervisedVAE
 from skvae.supervision import ClassHead, PropertyHead
+from skvae.table.targets import class_targets
 from skvae.training import Rows
 from skvae.views import TimeLagged
 
@@ -198,6 +200,37 @@ def test_a_penalty_draws_codes_under_classes_to_the_prior():
         assert np.mean(vae.predict(X) == y) > 0.92
     # .0197 and .0005.
     assert found[1] < 0.2 * found[0]
+
+
+def agreement(y, found):
+    """Share of the rows that agree under the best naming of the classes."""
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (y, found), 1)
+    return counts[linear_sum_assignment(-counts)].sum() / len(y)
+
+
+def test_classes_that_no_label_names_are_found():
+    X, y = clusters()
+    settings = {"max_iter": 40, "hidden_layer_sizes": (32,), "random_state": 0}
+    unknown = np.full(len(y), -1)
+    vae = VAETransformer(1, supervision=ClassHead(n_classes=3), **settings).fit(X, unknown)
+    assert vae.classes_.tolist() == [0, 1, 2]
+    # Over two seeds .96; rows that have no clusters are no classes of theirs.
+    assert agreement(y, vae.predict(X)) > 0.9
+    assert agreement(np.random.default_rng(0).permutation(y), vae.predict(X)) < 0.5
+    assert vae.sample(5, y=2, random_state=0).shape == (5, 6)
+    with pytest.raises(ValueError, match="at least two classes"):
+        VAETransformer(1, supervision="classes").fit(X, unknown)
+
+
+def test_names_of_classes_that_no_label_names():
+    codes, names = class_targets([5, -1, 0, 5], "Example", 4)
+    assert codes.tolist() == [3, -1, 0, 3] and names.tolist() == [0, 1, 2, 5]
+    codes, names = class_targets(["b", None, "a"], "Example", 2)
+    assert codes.tolist() == [1, -1, 0] and names.tolist() == ["a", "b"]
+    for y, n_classes in ((["a", None], 2), ([0, 1, 2], 2)):
+        with pytest.raises(ValueError, match=f"at most {n_classes} classes, by whole numbers"):
+            class_targets(y, "Example", n_classes)
 
 
 def test_wrong_labels_lead_elsewhere(classified):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ class ClassHead(Supervision):
         row.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the classifier's hidden layers.
+    n_classes : int, default=None
+        How many classes there are, those that no label names among them; these are named by the
+        first whole numbers that no label is.  None: those that labels name.
 
     Examples
     --------
@@ -58,22 +61,25 @@ class ClassHead(Supervision):
     _parameter_constraints = {
         "label_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
+        "n_classes": [None, Interval(Integral, 2, None, closed="left")],
     }
     of_classes = True
 
-    def __init__(self, label_weight="auto", hidden_layer_sizes=(64,)):
+    def __init__(self, label_weight="auto", hidden_layer_sizes=(64,), n_classes=None):
         super().__init__()
         self.label_weight = label_weight
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_classes = n_classes
 
     def learn(self, targets: np.ndarray) -> None:
         """Count the classes, -1 where unknown."""
         known = targets[targets >= 0].astype(int)
-        counts = np.bincount(known, minlength=int(targets.max()) + 1) + 1.0
+        least = max(int(targets.max()) + 1, self.n_classes or 0)
+        counts = np.bincount(known, minlength=least) + 1.0
         self.shares = (counts / counts.sum()).tolist()
         self.label_factor = self.label_weight
         if self.label_weight == "auto":
-            self.label_factor = SHARE * len(targets) / len(known)
+            self.label_factor = SHARE * len(targets) / max(len(known), 1)
 
     def attach(self, rows: Any, targets: np.ndarray) -> Any:
         """The table with an indicator per class behind what the encoder sees; 0 if unknown."""
