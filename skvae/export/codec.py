@@ -61,7 +61,12 @@ def given(codec: Any, cells: Cells) -> Rows:
     """The modelled columns, with those that are given behind the inputs."""
     rows, conditions = encoded(codec, cells), encoded(codec.given_, cells)
     refused = cells.graph.either(rows.refused, conditions.refused)
-    inputs = cells.graph.joined([rows.inputs, conditions.inputs])
+    seen, pieces = [rows.inputs, conditions.inputs], codec.pieces_
+    if len(pieces.columns):
+        x = conditions.values.cast(np.float64).take(pieces.columns)
+        share = ((x - pieces.edge) / pieces.width).clipped(0.0, 1.0)
+        seen.append(((share - pieces.loc) / pieces.scale).cast(np.float32))
+    inputs = cells.graph.joined(seen)
     return rows._replace(inputs=inputs, refused=refused)
 
 

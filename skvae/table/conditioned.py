@@ -11,7 +11,8 @@ import numpy as np
 from .codec import Encoded, TableCodec
 from .conditions import Conditions
 from .filling import filled, missing_cells
-from .frames import Table, container_of
+from .frames import Table, container_of, open_table
+from .pieces import Pieces
 
 
 class Given(NamedTuple):
@@ -53,7 +54,8 @@ class ConditionedCodec(TableCodec):
     """A codec that tells columns to be modelled from those that are given.
 
     `values` and `mask` hold the former; `inputs` end in what the encoder and the decoder see
-    of the latter, where a missing cell is 0, with an indicator if the column had gaps in `fit`.
+    of the latter, where a missing cell is 0, with an indicator if the column had gaps in `fit`,
+    and numbers by pieces, too, where they explain some modelled column better so.
 
     Parameters
     ----------
@@ -68,6 +70,8 @@ class ConditionedCodec(TableCodec):
         That of the given columns alone.
     condition_index_ : list of int
         Their places in the table.
+    pieces_ : Pieces
+        Those of their numeric columns, the first ones of `given_`.
     n_conditions_ : int
         How many inputs there are behind the `n_inputs_` of the modelled columns.
 
@@ -98,11 +102,34 @@ class ConditionedCodec(TableCodec):
         super().__init__(numeric, unknown, range_ratio, margins, column_kinds, row_sizes)
         self.condition = condition
 
+    def fit(self, X, sample_weight=None) -> ConditionedCodec:
+        super().fit(X, sample_weight)
+        table, weight = open_table(X), None
+        if sample_weight is not None:
+            weight = np.asarray(sample_weight, dtype=np.float64)
+            table, weight = table.take(weight > 0), weight[weight > 0]
+        given, modelled = self.given_.encode(table.X), super().encode(table.X)
+        kinds = dict(self.given_.blocks_)
+        n_numeric = sum(len(kinds.get(kind, ())) for kind in ("continuous", "count"))
+        values = given.values[:, :n_numeric]
+        mask = np.ones(values.shape, dtype=bool) if given.mask is None else given.mask
+        pieces = Pieces(values, mask[:, :n_numeric], weight)
+        if len(pieces.columns):
+            pieces.useful(values, given.inputs, modelled.inputs, weight)
+        self.pieces_ = pieces
+        self.n_conditions_ = self.given_.n_inputs_ + len(pieces.columns)
+        return self
+
     def encode(self, X) -> Encoded:
         encoded = super().encode(X)
-        seen = self.given_.encode(X).inputs
-        inputs = np.hstack([encoded.inputs, seen])
+        inputs = np.hstack([encoded.inputs, self._seen(self.given_.encode(X))])
         return Encoded(encoded.values, encoded.mask, inputs, encoded.log_jacobian)
+
+    def _seen(self, given: Encoded) -> np.ndarray:
+        """What the model sees of the given columns."""
+        if not len(self.pieces_.columns):
+            return given.inputs
+        return np.hstack([given.inputs, self.pieces_(given.values)])
 
     def decode(self, values, container: str | None = None, uniform=None) -> Any:
         values = np.asarray(values)
@@ -148,7 +175,7 @@ class ConditionedCodec(TableCodec):
         where = np.zeros((len(values), len(self.columns_)), dtype=bool)
         where[:, self.condition_index_] = True
         where &= ~missing_cells(X)
-        return Given(encoded.inputs, values, X, where)
+        return Given(self._seen(encoded), values, X, where)
 
     def _given_by_name(self, condition: Any, asker: str) -> Given:
         rows = _without_gaps(condition)
@@ -192,7 +219,8 @@ class ConditionedCodec(TableCodec):
             )
         codec._arrange(table, others)
         self.given_, self.condition_index_ = codec, given
-        self.n_conditions_ = codec.n_inputs_
+        # Until fit has seen which are of use.
+        self.pieces_ = Pieces(np.zeros((1, 0)), np.ones((1, 0), dtype=bool), None)
 
     def _places(self, table: Table) -> list[int]:
         names, places = table.names, []
