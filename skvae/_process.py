@@ -27,6 +27,8 @@ IMPORTED_IN = os.getpid()
 
 def n_threads_of(n_jobs: int | None) -> int:
     """Threads that ``n_jobs`` of an estimator stands for: one unless told otherwise, or forked."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs should be None, -1 or a number of threads from 1 on, got 0.")
     return 1 if n_jobs is None or os.getpid() != IMPORTED_IN else effective_n_jobs(n_jobs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,6 +18,8 @@ from ._sources import by_parts
 from .conformal import conformal_p_values
 from .drift import ScoreDrift, score_drift
 
+# Fewer are no table.
+FEWEST_ROWS = 2
 CONSTRAINTS: dict = {
     "fdr": [Interval(Real, 0, 1, closed="neither")],
     "ties": [StrOptions({"conservative", "random"})],
@@ -52,6 +55,11 @@ class PromisesMixin(ContaminationMixin):
                     f"folds, and there are {n_rows} rows. Ask for fewer folds."
                 )
             return X, sample_weight, None
+        if n_rows - math.ceil(self.conformal * n_rows) < FEWEST_ROWS:
+            raise ValueError(
+                f"conformal={self.conformal} of {type(self).__name__} leaves fewer than "
+                f"{FEWEST_ROWS} of {n_rows} rows to train on. Lower it."
+            )
         generator = check_random_state(self.random_state)
         split = ShuffleSplit(1, test_size=self.conformal, random_state=_seed(generator))
         train, aside = next(split.split(np.empty(n_rows)))

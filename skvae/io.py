@@ -80,7 +80,7 @@ def transform_parquet(
     target,
     *,
     method="transform",
-    keep: Sequence[str] = (),
+    keep: str | Sequence[str] = (),
     rows_per_part: int = ROWS_PER_PART,
     overwrite: bool = False,
     verbose: int = 0,
@@ -102,7 +102,7 @@ def transform_parquet(
         A file where it ends in ``.parquet``, else a folder of such files.
     method : str, default="transform"
         A method that gives one row per row: ``"score_samples"``, ``"predict"``, ...
-    keep : list of str, default=()
+    keep : str or list of str, default=()
         Columns of the source that are written along, such as an identifier.
     rows_per_part : int, default=131072
         Rows that are worked on at once, and lost at most when it is interrupted.
@@ -142,8 +142,9 @@ def transform_parquet(
     ...     pq.read_table(path).shape
     (178, 2)
     """
+    columns = [keep] if isinstance(keep, str) else list(keep)
     return _Writing(
-        estimator, source, Path(target), method, list(keep), rows_per_part, arguments
+        estimator, source, Path(target), method, columns, rows_per_part, arguments
     ).run(overwrite, verbose)
 
 

@@ -235,7 +235,7 @@ LATER = {
     "column more": ("frame", FRAME.assign(e=1), ValueError, NAMES + ".*unseen.*- e"),
     "unseen category": ("mixed", MIXED.assign(kind="new"), ValueError, "'kind'.*unseen.*'new'"),
     "strings for numbers": ("mixed", MIXED.assign(a="s"), ValueError, FLOAT + ": 's' .column 'a'"),
-    "numbers for strings": ("mixed", MIXED.assign(kind=1.0), ValueError, "'kind'.*unseen.*1.0"),
+    "numbers for strings": ("mixed", MIXED.assign(kind=1.0), ValueError, "'kind'.*unseen.*: 1;"),
     "numbers for flags": ("mixed", MIXED.assign(flag=7.0), ValueError, "'flag'.*between 0 and 1"),
     "inf in a frame": ("mixed", MIXED.assign(b=np.inf), ValueError, INFINITE + ".*column 'b'"),
     "missing row": ("array", np.full((2, 4), NAN), None, None),

@@ -48,7 +48,7 @@ def must(name, value):
         must("unknown", "foo"), must("device", 3),
         ({"device": "nonsense"}, ValueError, "device should be 'auto', 'cpu',.*got 'nonsense'"),
         ({"device": "cuda:99"}, ValueError, "'cuda:99' is not available.*device='auto'"),
-        ({"n_jobs": 0}, ValueError, "n_jobs == 0"),
+        ({"n_jobs": 0}, ValueError, "n_jobs should be"),
         ({"learning_rate_init": 1e30}, DivergedError, "epoch 1.*Lower learning_rate_init .now 1e"),
         ({"weight_decay": 1e9}, DivergedError, "diverged in epoch 1"),
         ({"objective": ELBO(beta=NAN)}, ValueError, "'beta' parameter of ELBO must be.*Got nan"),

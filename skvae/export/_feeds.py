@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def feeds(session: Any, X: Any) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        If a column of the graph is not in the table.
+        If a column of the graph is not in the table, or holds strings where numbers should be.
 
     Examples
     --------
@@ -53,22 +54,32 @@ def feeds(session: Any, X: Any) -> dict[str, np.ndarray]:
         return {"X": np.asarray(X, dtype=TYPES[inputs["X"]])}
     table = X if hasattr(X, "columns") else pd.DataFrame(X)
     frame = pd.DataFrame({str(name): table[name] for name in table.columns})
-    if list(inputs) == ["X"]:
-        numbers = [_numbers(frame[name], TYPES[inputs["X"]]) for name in frame.columns]
-        return {"X": np.concatenate(numbers, 1)}
-    lacking = [name for name in inputs if name not in frame.columns]
-    if lacking:
-        raise ValueError(
-            f"feeds expects a table with the columns {list(inputs)}; {lacking} are not there."
-        )
     properties = session.get_modelmeta().custom_metadata_map
     missing = json.loads(properties.get("missing_text", "{}"))
+    if list(inputs) == ["X"]:
+        names = frame.columns if _is_unnamed(missing, frame) else _those_of(missing, frame)
+        return {"X": np.concatenate([_numbers(frame[n], TYPES[inputs["X"]]) for n in names], 1)}
+    _those_of(inputs, frame)
     return {
         name: _text(frame[name], missing.get(name, ""))
         if kind == "tensor(string)"
         else _numbers(frame[name], TYPES[kind])
         for name, kind in inputs.items()
     }
+
+
+def _is_unnamed(known: Iterable[str], frame: pd.DataFrame) -> bool:
+    """Whether columns are known by their places alone: fitted to an array, or in a pipeline."""
+    return all(name == f"x{j}" and name not in frame for j, name in enumerate(known))
+
+
+def _those_of(known: Iterable[str], frame: pd.DataFrame) -> list[str]:
+    lacking = [name for name in known if name not in frame.columns]
+    if lacking:
+        raise ValueError(
+            f"feeds expects a table with the columns {list(known)}; {lacking} are not there."
+        )
+    return list(known)
 
 
 def _text(column: pd.Series, missing: str) -> np.ndarray:
@@ -86,4 +97,11 @@ def _numbers(column: pd.Series, dtype: Any) -> np.ndarray:
         seconds = dates.astype("datetime64[s]")
         rest = (dates - seconds) / np.timedelta64(1, "s")
         return (seconds.astype(np.int64) + rest).astype(dtype)[:, None]
-    return column.to_numpy(dtype=np.float64, na_value=np.nan).astype(dtype)[:, None]
+    try:
+        cells = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"feeds expects numbers in column {column.name!r}, as in fit: {error}. Pass numbers, "
+            "as by pd.to_numeric."
+        ) from error
+    return cells.astype(dtype)[:, None]

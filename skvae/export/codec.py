@@ -11,7 +11,7 @@ import numpy as np
 from ..exceptions import ExportError
 from ..table.codec import TableCodec
 from ..table.conditioned import ConditionedCodec
-from .columns import COLUMNS, Encoded
+from .columns import COLUMNS, Encoded, unseen
 from .graph import Graph, Value
 from .registry import Exporters
 from .table import Cells, cell_type
@@ -52,6 +52,10 @@ def encoded(codec: Any, cells: Cells) -> Rows:
         each = [_jacobian(part) for part in parts]
         jacobian = graph.where(mask, graph.joined(each), 0.0)
     bad = [part.refused.any() for part in parts if part.refused is not None]
+    for position, column in enumerate(codec.columns_):
+        only = column.kind == "constant" and column.form.role == "categorical"
+        if only and column.value is not None and codec.unknown == "error":
+            bad.append(unseen(column, position, cells))
     refused = graph.either(cells.refused(), *bad)
     return Rows(values, mask, _inputs(codec, parts), jacobian, refused)
 

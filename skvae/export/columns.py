@@ -17,7 +17,7 @@ from ..table.row_sizes import SMALLEST_TOTAL, SizedCountColumn
 from .graph import ML, Value
 from .registry import Exporters
 from .searching import interpolated, place_of
-from .table import MISSING_TEXT, Cells, is_text
+from .table import MISSING_TEXT, Cells, is_text, labels_of
 
 COLUMNS = Exporters("column")
 MISSING, UNSEEN = -1, -2
@@ -209,7 +209,7 @@ class Categorical(Continuous):
 
     @staticmethod
     def encode(columns, positions, cells, unknown):
-        each = [_codes(c, p, cells) for c, p in zip(columns, positions)]
+        each = [_codes(c, p, cells, labels_of(c)) for c, p in zip(columns, positions)]
         codes = cells.graph.joined(each)
         observed, jacobian = codes >= 0, None
         if any(column.rare for column in columns):
@@ -235,9 +235,13 @@ class Categorical(Continuous):
         return values.graph.constant(labels).take(codes, 0)
 
 
-def _codes(column: Any, position: int, cells: Cells) -> Value:
-    """Places among all labels ``(rows, 1)``, or ``MISSING`` or ``UNSEEN``."""
-    labels = column.categories + column.rare
+def unseen(column: Any, position: int, cells: Cells) -> Value:
+    """Rows ``(rows, 1)`` with another category than the only one of a column."""
+    return _codes(column, position, cells, [column.value]).equals(UNSEEN)
+
+
+def _codes(column: Any, position: int, cells: Cells, labels: list) -> Value:
+    """Places among the labels ``(rows, 1)``, or ``MISSING`` or ``UNSEEN``."""
     if is_text(column):
         keys = {text: MISSING for text in MISSING_TEXT} | {x: i for i, x in enumerate(labels)}
         return cells.graph.op(

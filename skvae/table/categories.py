@@ -3,7 +3,7 @@
 import numpy as np
 
 from .columns import Column, ConstantColumn
-from .refusals import refuse_free_text, refuse_role
+from .refusals import refuse_free_text, refuse_role, refuse_unseen
 
 # A column of more categories than this keeps the most frequent ones and lets the rest share one.
 MAX_CODES = 256
@@ -93,22 +93,13 @@ class CategoricalColumn(Column):
         codes = recode[index]
         if unknown == "error":
             unseen = np.unique(index[codes < 0])
-            self._refuse([labels[code] for code in unseen if code < len(labels)])
+            found = [labels[code] for code in unseen if code < len(labels)]
+            refuse_unseen(self.name, found, self.categories + self.rare)
         if not self.rare:
             return codes, None
         # The last share is that of a code of -1.
         log_shares = np.log(np.r_[np.ones(len(self.categories)), self.rare_shares, 1.0])
         return np.minimum(codes, self.size - 1), log_shares[codes]
-
-    def _refuse(self, unseen: list) -> None:
-        if unseen:
-            known = ", ".join(map(repr, self.categories[:10]))
-            raise ValueError(
-                f"Column {self.name!r} holds categories unseen in fit: "
-                f"{', '.join(map(repr, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}; "
-                f"expected one of {known}{', ...' if self.size > 10 else ''}. "
-                'Use unknown="missing" to treat them as missing cells.'
-            )
 
     @classmethod
     def features(cls, columns, values, observed, out):

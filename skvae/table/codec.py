@@ -195,8 +195,7 @@ class TableCodec(BaseEstimator):
         self._check_is_fitted()
         table = open_table(X)
         self._check_columns(table)
-        values = np.empty((table.n_rows, self.n_modelled_), dtype=np.float32)
-        mask, jacobian = None, None
+        values, mask, jacobian = np.empty((table.n_rows, self.n_modelled_), np.float32), None, None
         if not all(column.is_linear for column in self._modelled(slice(None))):
             jacobian = np.zeros(values.shape)
         slot_of = {position: slot for slot, position in enumerate(self.modelled_index_)}
@@ -368,6 +367,8 @@ class TableCodec(BaseEstimator):
         elif panel.position in slot_of:
             slot = slot_of[panel.position]
             yield slice(None), slice(slot, slot + 1)
+        else:
+            self.columns_[panel.position].check_unseen(panel, self.unknown)
 
     def inputs(self, values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Return what the encoder network sees of rows of `values`."""

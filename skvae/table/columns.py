@@ -7,7 +7,7 @@ once; a frame's mixed columns come as matrices one column wide.
 import numpy as np
 
 from .frames import Form, Panel
-from .refusals import refuse_infinite, refuse_role, refuse_string
+from .refusals import refuse_infinite, refuse_role, refuse_string, refuse_unseen
 from .statistics import Summary, chunks, extremes, summarise
 
 LARGEST = 1e9
@@ -82,6 +82,9 @@ class Column:
         """Write what the encoder sees of `values` to `out`."""
         raise NotImplementedError
 
+    def check_unseen(self, panel: Panel, unknown: str) -> None:
+        """Raise for cells that nobody encodes and that fit has not seen."""
+
     def decode(self, values: np.ndarray, uniform=None) -> tuple[np.ndarray, list | None]:
         """Return a column's cells, and their labels when they are indices into those.
 
@@ -107,6 +110,13 @@ class ConstantColumn(Column):
 
     def _details(self) -> str:
         return f"value={self.value!r}"
+
+    def check_unseen(self, panel, unknown):
+        if unknown != "error" or self.form.role != "categorical" or self.value is None:
+            return
+        found = np.unique(panel.matrix[~np.isnan(panel.matrix)]).tolist()
+        labels = found if panel.labels is None else [panel.labels[int(code)] for code in found]
+        refuse_unseen(self.name, [label for label in labels if label != self.value], [self.value])
 
     def decode(self, values, uniform=None):
         if self.form.role == "categorical":
@@ -269,6 +279,7 @@ def _as_numbers(name, cells: np.ndarray, labels: list) -> np.ndarray:
     for code in np.unique(index[index < len(labels)]):
         label = labels[code]
         if isinstance(label, str):
-            refuse_string(label, f"column {name!r} held numbers in fit: pass numbers again")
+            repair = f"column {name!r} held numbers in fit and holds strings now"
+            refuse_string(label, f"{repair}: pass numbers again, as by pd.to_numeric")
         numbers[code] = label
     return numbers[index]

@@ -64,7 +64,7 @@ class Checkpoint:
     ------
     CheckpointError
         If the folder holds an unfinished fit of other facts, or files of somebody else, or
-        another process fits in it.
+        another process fits in it, or it cannot be made.
     """
 
     def __init__(self, folder, owner: str, facts: dict, machine: dict, seed: int | None):
@@ -75,7 +75,12 @@ class Checkpoint:
         self._lock = FolderLock(self.folder)
 
     def __enter__(self) -> Checkpoint:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._error(
+                f"is no folder and cannot be made one: {error}. Name another"
+            ) from error
         if not self._lock.acquire():
             raise self._error("is in use by another fit. Give each fit a folder of its own")
         try:

@@ -1,0 +1,118 @@
+"""Rows of later that are not like those of the training, and what services say of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skvae import VAEOutlierDetector, VAETransformer
+from skvae.exceptions import CheckpointError
+
+RNG = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "amount": RNG.lognormal(size=80),
+        "hour": RNG.integers(0, 24, 80),
+        "kind": RNG.choice(["card", "cash"], 80),
+        "currency": "EUR",
+    }
+)
+QUICK = {"max_iter": 2, "random_state": 0, "score_function": "likelihood"}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return VAEOutlierDetector(**QUICK).fit(FRAME)
+
+
+def test_a_new_category_is_named_in_a_constant_column_too(detector):
+    later = FRAME[:3].assign(currency=["EUR", "USD", None])
+    with pytest.raises(ValueError, match="'currency' holds .* unseen in fit: 'USD'; .*'EUR'"):
+        detector.score_samples(later)
+    with pytest.raises(ValueError, match="'currency' holds .* unseen in fit: 3; .*'EUR'"):
+        detector.score_samples(later.assign(currency=3))
+    lenient = VAEOutlierDetector(unknown="missing", **QUICK).fit(FRAME)
+    assert_array_equal(lenient.score_samples(later), lenient.score_samples(FRAME[:3]))
+    gaps = later.assign(currency=None)
+    assert_array_equal(detector.score_samples(gaps), detector.score_samples(FRAME[:3]))
+
+
+def test_graphs_refuse_what_estimators_refuse(detector):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from skvae.export import feeds, to_onnx
+
+    content = to_onnx(detector, ["score_samples"]).SerializeToString()
+    session = onnxruntime.InferenceSession(content)
+    later = FRAME[:3].assign(currency=["EUR", "USD", None])
+    (scores,) = session.run(None, feeds(session, later))
+    assert_array_equal(np.isnan(scores), [False, True, False])
+    with pytest.raises(ValueError, match="feeds expects numbers in column 'hour'.*'noon'"):
+        feeds(session, later.assign(hour="noon"))
+
+
+def test_graphs_of_numbers_know_columns_by_name():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from skvae.export import feeds, to_onnx
+
+    X = FRAME[["amount", "hour"]]
+    vae = VAETransformer(1, max_iter=2, random_state=0).fit(X)
+    session = onnxruntime.InferenceSession(to_onnx(vae).SerializeToString())
+    expected = feeds(session, X)["X"]
+    assert_allclose(expected, X, rtol=1e-6)
+    # Other orders and further columns gave other codes, or an error of onnxruntime.
+    assert_array_equal(feeds(session, FRAME[["kind", "hour", "amount"]])["X"], expected)
+    assert_array_equal(feeds(session, X.to_numpy())["X"], expected)
+    with pytest.raises(ValueError, match=r"\['hour'\] are not there"):
+        feeds(session, X.rename(columns={"hour": "Hour"}))
+    unnamed = VAETransformer(1, max_iter=2, random_state=0).fit(X.to_numpy())
+    session = onnxruntime.InferenceSession(to_onnx(unnamed).SerializeToString())
+    assert_array_equal(feeds(session, X)["X"], expected)
+
+
+def test_unseen_categories_are_shown_as_they_came(detector):
+    with pytest.raises(ValueError, match="unseen in fit: 7; .*by missing cells, or fit with"):
+        detector.score_samples(FRAME[:2].assign(kind=7))
+
+
+def test_strings_in_a_column_of_numbers_say_where_and_what_to_do(detector):
+    with pytest.raises(ValueError, match="'12'.*'hour' held numbers.*strings now.*to_numeric"):
+        detector.score_samples(FRAME[:2].assign(hour="12"))
+
+
+def test_what_is_normal_has_the_labels_of_the_rows(detector):
+    rows = FRAME.sample(4, random_state=0)
+    told, normal = detector.explain(rows, return_normal=True)
+    assert_array_equal(told.index, rows.index)
+    assert_array_equal(normal.index, rows.index)
+    assert isinstance(VAEOutlierDetector(**QUICK).fit(RNG.normal(size=(50, 2))).explain(
+        RNG.normal(size=(3, 2)), return_normal=True
+    )[1], np.ndarray)  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9999])
+def test_shares_that_leave_nothing_to_train_on(share):
+    with pytest.raises(ValueError, match=f"conformal={share} of VAEOutl.* 2 of 80 rows.*Lower it"):
+        VAEOutlierDetector(conformal=share, **QUICK).fit(FRAME)
+
+
+def test_a_checkpoint_where_no_folder_can_be(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(CheckpointError, match=r"checkpoint='.*file.*' of VAE.* is no folder"):
+            VAEOutlierDetector(checkpoint=place, **QUICK).fit(FRAME)
+
+
+def test_no_threads():
+    with pytest.raises(ValueError, match="n_jobs should be .*, got 0"):
+        VAEOutlierDetector(n_jobs=0, **QUICK).fit(FRAME)
+
+
+def test_one_column_to_keep(detector, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    from skvae.io import transform_parquet
+
+    FRAME.assign(row=range(80)).to_parquet(tmp_path / "rows.parquet")
+    path = transform_parquet(
+        detector, tmp_path / "rows.parquet", tmp_path / "out.parquet", method="predict", keep="row"
+    )
+    assert pq.read_table(path).column_names == ["row", "predict"]
