@@ -95,6 +95,19 @@ def test_shares_that_leave_nothing_to_train_on(share):
         VAEOutlierDetector(conformal=share, **QUICK).fit(FRAME)
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_records_and_series_are_no_tables(detector):
+    rows = FRAME[:2].to_dict("records")
+    for wrong in (rows, rows[0]):
+        with pytest.raises(ValueError, match=r"got dictionaries.*pd.DataFrame\(rows\)") as caught:
+            detector.predict(wrong)
+        # Whose rows these are is nobody's business who reads the log.
+        assert "card" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"A Series is no table.*X.iloc\[\[i\]\]"):
+        detector.predict(FRAME.iloc[0])
+    assert_array_equal(detector.predict(pd.DataFrame(rows)), detector.predict(FRAME[:2]))
+
+
 def test_a_checkpoint_where_no_folder_can_be(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run"):

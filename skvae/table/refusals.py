@@ -1,6 +1,6 @@
 """What the tables refuse, and the words for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -68,6 +68,13 @@ def refuse_string(text: Any, why: str) -> None:
 
 def refuse_array(X: Any, error: ValueError) -> NoReturn:
     """Raise what scikit-learn has raised for an array, with the remedy where it has none."""
+    row = next(iter(X), None) if isinstance(X, list) else X
+    if isinstance(row, Mapping):
+        # The words of scikit-learn would show all of it.
+        raise ValueError(
+            "Expected 2D array, got dictionaries. Make them a frame: pd.DataFrame(rows) of a "
+            "list, pd.DataFrame([row]) of one row."
+        ) from None
     repair = _repair_of_array(X)
     if repair is None:
         raise error
@@ -75,6 +82,8 @@ def refuse_array(X: Any, error: ValueError) -> NoReturn:
 
 
 def _repair_of_array(X: Any) -> str | None:
+    if hasattr(X, "to_frame"):
+        return "A Series is no table. Of a frame, X.iloc[[i]] is one of one row."
     try:
         X = np.asarray(X)
     except ValueError:
