@@ -9,9 +9,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from skvae import VAETransformer
@@ -231,6 +233,26 @@ def test_names_of_classes_that_no_label_names():
     for y, n_classes in ((["a", None], 2), ([0, 1, 2], 2)):
         with pytest.raises(ValueError, match=f"at most {n_classes} classes, by whole numbers"):
             class_targets(y, "Example", n_classes)
+
+
+@pytest.mark.slow
+def test_unlabelled_digits_help():
+    X, y = load_digits(return_X_y=True)
+    gains = []
+    for seed in range(3):
+        X_fit, X_new, y_fit, y_new = train_test_split(
+            X, y, train_size=1257, stratify=y, random_state=seed
+        )
+        every = np.arange(len(X_fit))
+        _, known = train_test_split(every, test_size=50, stratify=y_fit, random_state=seed)
+        labels = np.full(len(X_fit), -1)
+        labels[known] = y_fit[known]
+        vae = VAETransformer(10, supervision="classes", max_iter=60, random_state=seed)
+        vae.fit(X_fit, labels)
+        alone = LogisticRegression(max_iter=2000).fit(X_fit[known] / 16, y_fit[known])
+        gains.append(np.mean(vae.predict(X_new) == y_new) - alone.score(X_new / 16, y_new))
+    # .030, .050 and .050.
+    assert np.mean(gains) >= 0.03
 
 
 def test_wrong_labels_lead_elsewhere(classified):
