@@ -45,7 +45,8 @@ class BlendedScore(Score):
     and without a reference that is far from all others.  New rows are judged as novelties beside
     rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
     these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
-    its own neighbour.  At most 20,000 rows are kept.
+    its own neighbour, and where more rows are as far as the last neighbour than belong to them,
+    each counts by a share.  At most 20,000 rows are kept.
 
     Attributes
     ----------
