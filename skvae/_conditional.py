@@ -18,7 +18,7 @@ from .sequences import continuation
 from .table import Encoded, check_table
 from .table.conditions import Conditions
 from .table.filling import filled, missing_cells
-from .table.frames import container_of
+from .table.frames import container_of, labelled_as
 
 # Draws per row where each row has a condition of its own.
 DRAWS_PER_CONDITION = 64
@@ -109,6 +109,7 @@ class ConditionalMixin:
             under = self._sampled_conditions(condition, int(n_samples), y)
             n_samples = int(n_samples) if under is None else len(under.inputs)
             rows = self._draw(n_samples, random_state, under, float(temperature))
+            rows = labelled_as(rows, condition)
             return (rows, float(n_samples)) if return_effective_size else rows
         if temperature != 1.0:
             raise ValueError(

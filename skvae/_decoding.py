@@ -15,6 +15,7 @@ from ._sources import by_parts
 from .noise import Noise
 from .table import check_table
 from .table.conditioned import Given
+from .table.frames import labelled_as
 
 # Where set_output asks for one of these, inverse_transform and sample follow.
 CONTAINERS = ("pandas", "polars")
@@ -46,7 +47,7 @@ class DecodingMixin:
         Returns
         -------
         rows : ndarray or DataFrame of shape (n_samples, n_features)
-            With the columns, dtypes and categories seen in ``fit``.
+            With the columns, dtypes and categories seen in ``fit``, and the index of ``X``.
 
         Raises
         ------
@@ -62,7 +63,7 @@ class DecodingMixin:
                 f"expecting {self.vae_.n_latents} features as input: one per component."
             )
         given = self._given(condition, "inverse_transform", len(Z), y)
-        return self._decode(self._axes.inward(Z), given)
+        return labelled_as(self._decode(self._axes.inward(Z), given), X)
 
     @by_parts
     def reconstruct(self, X):
@@ -77,11 +78,11 @@ class DecodingMixin:
         -------
         rows : ndarray or DataFrame of shape (n_samples, n_features)
             ``inverse_transform`` of the posterior means, under the conditions of the rows.
-            Conditions are as they came, missing ones missing.
+            Conditions are as they came, missing ones missing, and so is the index.
         """
-        return self.inverse_transform(
-            self.infer(X)[0], self._conditions_of(X), self._classes_of(X)
-        )
+        codes = self.infer(X)[0]
+        rows = self.inverse_transform(codes, self._conditions_of(X), self._classes_of(X))
+        return labelled_as(rows, X)
 
     def interpolate(self, X, n_steps=9, *, method="linear"):
         """Rows along the way from the first row of ``X`` to the second, through code space.

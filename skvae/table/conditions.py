@@ -13,7 +13,7 @@ from .categories import CategoricalColumn
 from .codec import TableCodec
 from .columns import ConstantColumn
 from .filling import filled
-from .frames import container_of
+from .frames import container_of, labelled_as
 
 
 class Conditions:
@@ -49,7 +49,7 @@ class Conditions:
     """
 
     def __init__(self, codec: TableCodec, given: Any, asker: str):
-        self.codec, self.asker = codec, asker
+        self.codec, self.given, self.asker = codec, given, asker
         self.is_one = isinstance(given, Mapping)
         rows = [given] if self.is_one else _rows_of(given, asker)
         names = [column.name for column in codec.columns_]
@@ -104,7 +104,7 @@ class Conditions:
             place = np.zeros(len(table), dtype=np.intp)
             where = where[place]
             cells = cells.iloc[place] if container == "pandas" else cells[place]
-        return filled(table, where, cells)
+        return labelled_as(filled(table, where, cells), self.given)
 
     def _place(self, key: Any, names: list) -> int:
         if key in names:

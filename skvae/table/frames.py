@@ -190,6 +190,22 @@ def container_of(X: Any) -> str:
     return "numpy"
 
 
+def labelled_as(rows: Any, X: Any) -> Any:
+    """The rows, labelled as those of `X` where both are pandas frames of one length.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> labelled_as(pd.DataFrame({"a": [2]}), pd.DataFrame({"b": [1]}, index=["x"]))
+       a
+    x  2
+    """
+    # Pandas aligns by labels: a difference from the rows of a shuffled table would be of others.
+    if container_of(rows) == container_of(X) == "pandas" and len(rows) == len(X):
+        return rows.set_axis(X.index)
+    return rows
+
+
 def open_table(X: Any) -> Table:
     """Wrap a native table."""
     return table_class(container_of(X))(X)

@@ -1,0 +1,72 @@
+"""Tables that stand for rows of another have its row labels: pandas aligns by them."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_array_equal
+
+from skvae import VAEImputer, VAESynthesizer, VAETransformer
+
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+
+
+def table(n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    frame = pd.DataFrame({"x": x, "y": x + 0.3 * rng.normal(size=n), "z": rng.normal(size=n)})
+    frame["kind"] = np.where(x > 0, "a", "b")
+    # As a random split leaves them.
+    return frame.set_axis(rng.permutation(n))
+
+
+X = table()
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return VAETransformer(2, max_iter=5, random_state=0).set_output(transform="pandas").fit(X)
+
+
+def test_differences_from_reconstructions_are_of_the_same_rows(vae):
+    rows = vae.reconstruct(X)
+    difference = X["y"] - rows["y"]
+    assert_array_equal(difference, X["y"].to_numpy() - rows["y"].to_numpy())
+
+
+METHODS = {
+    "transform": lambda vae: vae.transform(X),
+    "reconstruct": lambda vae: vae.reconstruct(X),
+    "inverse_transform": lambda vae: vae.inverse_transform(vae.transform(X)),
+    "impute": lambda vae: vae.impute(X),
+    "draws": lambda vae: vae.impute(X, 2)[1],
+    "sample given": lambda vae: vae.sample(given=X[["kind"]]),
+    "synthesizer given": lambda vae: (
+        VAESynthesizer(critic=None, max_iter=1, random_state=0).fit(X).sample(given=X[["kind"]])
+    ),
+    "imputer": lambda vae: VAEImputer(max_iter=1, refine=None, random_state=0).fit_transform(X),
+    "sample under conditions": lambda vae: (
+        VAETransformer(2, condition=["kind"], max_iter=2, random_state=0)
+        .fit(X)
+        .sample(condition=X)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rows_keep_their_labels(vae, name):
+    assert_array_equal(METHODS[name](vae).index, X.index)
+
+
+def test_new_rows_are_counted(vae):
+    for rows in (vae.sample(3), vae.sample(3, given={"kind": "a"}), vae.interpolate(X[:2], 3)):
+        assert_array_equal(rows.index, range(3))
+
+
+def test_labels_stay_out_of_other_containers():
+    numbers = X[["x", "y", "z"]]
+    of_array = VAETransformer(2, max_iter=2, random_state=0).fit(numbers.to_numpy())
+    with pytest.warns(UserWarning, match="feature names"):
+        assert type(of_array.reconstruct(numbers)) is np.ndarray
+    of_frame = VAETransformer(2, max_iter=2, random_state=0).set_output(transform="polars")
+    assert type(of_frame.fit(X).reconstruct(X)) is pl.DataFrame
