@@ -108,6 +108,16 @@ def test_records_and_series_are_no_tables(detector):
     assert_array_equal(detector.predict(pd.DataFrame(rows)), detector.predict(FRAME[:2]))
 
 
+@pytest.mark.parametrize("dtype", [float, int])
+def test_cells_under_a_mask_are_missing(dtype):
+    X = RNG.integers(0, 9, (60, 3)).astype(dtype)
+    mask = RNG.random(X.shape) < 0.2
+    masked, gaps = np.ma.masked_array(X, mask), np.where(mask, np.nan, X)
+    first, second = (VAEOutlierDetector(**QUICK).fit(rows) for rows in (masked, gaps))
+    assert_array_equal(first.score_samples(masked), second.score_samples(gaps))
+    assert not np.array_equal(first.score_samples(masked), first.score_samples(X))
+
+
 def test_a_checkpoint_where_no_folder_can_be(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run"):

@@ -23,8 +23,8 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
         Who asks; with `reset`, its ``n_features_in_`` and ``feature_names_in_``
         are set, otherwise `X` is held against them.
     X : array-like or DataFrame of shape (n_rows, n_columns)
-        NaN and other missing cells are allowed, infinite ones are not. A sparse matrix of
-        counts or flags is taken where the estimator's tags say so.
+        NaN and other missing cells, as those under a mask, are allowed, infinite ones are
+        not. A sparse matrix of counts or flags is taken where the estimator's tags say so.
     reset : bool, default=True
         Whether this is `fit`, which wants two rows.
 
@@ -51,6 +51,9 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
     if not reset and _is_sound(estimator, X):
         return X
     fewest_rows = _FEWEST_ROWS_IN_FIT if reset else 1
+    if isinstance(X, np.ma.MaskedArray):
+        # scikit-learn would take what is under the mask for cells.
+        X = np.ma.filled(X.astype(np.result_type(X.dtype, np.float32)), np.nan)
     container = container_of(X)
     if container == "sparse":
         return check_sparse(estimator, X, reset, fewest_rows)
