@@ -17,8 +17,8 @@ from .cellwise.evidence import joined
 from .scores import ConditionalScore
 from .table import check_table
 from .table.filling import filled
-from .table.frames import container_of
-from .table.per_cell import labelled, numbers_of, per_cell
+from .table.frames import container_of, labelled_as
+from .table.per_cell import numbers_of, per_cell
 
 # What the price of the code is called among the names of columns.
 CODE = "(code)"
@@ -120,7 +120,7 @@ class ExplanationMixin:
         normal = self.codec_.decode(values, container_of(X))
         if self.condition is not None:
             normal = self.codec_.given(X, f"{type(self).__name__}.explain").put_into(normal)
-        return contributions, labelled(X, normal)
+        return contributions, labelled_as(normal, X)
 
     @by_parts
     def repair(self, X, n_cells=1):

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from . import inference
 from ._sources import by_parts
 from .table.conditioned import Given
+from .table.frames import labelled_as
 from .table.targets import class_targets, property_targets
 
 # Of a property's standard deviation: no property is predicted so well that less would matter.
@@ -133,7 +134,7 @@ class SupervisedMixin:
         with self._arithmetic():
             scale = torch.as_tensor(self._residual_scale, dtype=codes.dtype, device=device)
             found = _ascent(vae, codes, wanted, scale, given, int(max_iter), learning_rate)
-        return self._decode(found[0, 0].cpu().numpy(), under)
+        return labelled_as(self._decode(found[0, 0].cpu().numpy(), under), X)
 
     def _wanted(self, target, n_rows: int) -> np.ndarray:
         head = self.vae_.supervision

@@ -45,6 +45,11 @@ METHODS = {
         VAESynthesizer(critic=None, max_iter=1, random_state=0).fit(X).sample(given=X[["kind"]])
     ),
     "imputer": lambda vae: VAEImputer(max_iter=1, refine=None, random_state=0).fit_transform(X),
+    "optimize": lambda vae: (
+        VAETransformer(2, supervision="properties", max_iter=2, random_state=0)
+        .fit(X, X["z"].to_numpy())
+        .optimize(X, 1.0, max_iter=1)
+    ),
     "sample under conditions": lambda vae: (
         VAETransformer(2, condition=["kind"], max_iter=2, random_state=0)
         .fit(X)

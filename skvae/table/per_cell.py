@@ -34,20 +34,6 @@ def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(values, index=index, columns=list(names))
 
 
-def labelled(X: Any, table: Any) -> Any:
-    """A table as good as new, its rows labelled as those of ``X``.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skvae.table.per_cell import labelled
-    >>> labelled(pd.DataFrame({"a": [1]}, index=["x"]), pd.DataFrame({"a": [2]}))
-       a
-    x  2
-    """
-    return table.set_axis(X.index) if isinstance(X, pd.DataFrame) else table
-
-
 def numbers_of(X: Any) -> np.ndarray:
     """The cells of a table as numbers ``(rows, columns)``; those of other columns mean nothing.
 
