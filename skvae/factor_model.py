@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from .incomplete_rows import MAX_FACTORS, moments_of_gaps
+
 # Beyond so many columns the eigenvalue problems of factor analysis cost more than training.
 MAX_COLUMNS = 300
 N_FOLDS = 5
@@ -210,6 +212,11 @@ def linear_model(
     sums = [_Sums(*fold) for fold in folds]
     mean, covariance = sum(sums, _Sums(*_cut(slice(MAX_ROWS, None), X, mask, weights))).moments()
     n, n_columns = X.shape
+    # As many factors as columns leave no noise, and the likeliest of such models is of no use.
+    climbs = n_components < n_columns - 1 and n_columns <= MAX_COLUMNS
+    if mask is not None and climbs and not mask.all():
+        n_factors = min(2 * n_components + 2, n_columns - 1, MAX_FACTORS)
+        mean, covariance = moments_of_gaps(X, mask, weights, mean, covariance, n_factors)
     if shared is None and (n_columns > MAX_COLUMNS or n < 2 * N_FOLDS or n_columns == 1):
         shared = True
     model = None

@@ -48,6 +48,7 @@ ENGINE = {
     "context",
     "factor_model",
     "gaussian_score",
+    "incomplete_rows",
     "inference",
     "ladder",
     "semi_supervised",
