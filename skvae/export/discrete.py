@@ -34,7 +34,7 @@ class Categories(Block):
     def __init__(self, part, parameters):
         super().__init__(part, parameters)
         index, padding = array_of(part.index)[0], array_of(part.padding)[0]
-        wide = parameters.take(index.ravel()).shaped(0, 0, 0, *index.shape)
+        wide = parameters.cast(np.float32).take(index.ravel()).shaped(0, 0, 0, *index.shape)
         self.logits = wide + np.where(padding, -FAR, np.float32(0.0))
         self.n_categories = index.shape[1]
 
@@ -47,10 +47,17 @@ class Categories(Block):
         return self.logits.apply("Softmax", axis=-1)
 
     def log_prob(self, values):
-        codes = np.arange(self.n_categories, dtype=np.float32)
-        chosen = values.expanded(-1).equals(codes)
-        log_probs = self.logits.apply("LogSoftmax", axis=-1)
-        return self.graph.where(chosen, log_probs, 0.0).sum(-1)
+        codes = np.arange(self.n_categories)
+        chosen = values.cast(np.int64).expanded(-1).equals(codes)
+        if self.parameters.dtype is np.float32:
+            log_probs = self.logits.apply("LogSoftmax", axis=-1)
+            return self.graph.where(chosen, log_probs, 0.0).sum(-1)
+        below = self.logits - self.logits.reduce("Max", -1, keep=True)
+        likeliest = self.logits.argmax().expanded(-1).equals(codes)
+        # Without the likeliest one, what is little beside it keeps its digits; exponentials in
+        # float64 take several times as long.
+        others = self.graph.where(likeliest, 0.0, below.exp()).sum(-1).cast(np.float64)
+        return self.graph.where(chosen, below, 0.0).sum(-1).cast(np.float64) - (others + 1.0).log()
 
 
 @LIKELIHOODS.of(Ordinal)
