@@ -390,7 +390,7 @@ VARIANTS = [
         "objective=IWAE(n_draws=5)",
         ("objective__n_draws", [1, 5]),
         "Mattei and Frellsen 2019",
-        "test_conditioning",
+        "test_variants_missing",
     ),
     Variant(
         "not-MIWAE",
