@@ -282,6 +282,27 @@ def test_linear_gaussian_table_reaches_the_oracle(gaussian, new):
     assert ((0.5 * (lower + middle) <= X) & (X <= 0.5 * (upper + middle)))[holes].mean() < 0.7
 
 
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
+)
+def test_half_of_a_table_of_rank_three_is_told_by_the_other_half(seed):
+    rng = np.random.default_rng(seed)
+    loadings = rng.normal(size=(3, 10))
+    X = rng.normal(size=(500, 3)) @ loadings + 0.2 * rng.normal(size=(500, 10))
+    holes = rng.random(X.shape) < 0.5
+    hidden = np.where(holes, np.nan, X)
+    covariance = loadings.T @ loadings + 0.04 * np.eye(10)
+    oracle = rmse(conditional_means(X, holes, np.zeros(10), covariance), X, holes) ** 2
+    imputer = VAEImputer(random_state=0).fit(hidden)
+    # Over five seeds at most 1.09, and at least 7.3 for the means of columns.
+    assert rmse(imputer.transform(hidden), X, holes) ** 2 < 1.3 * oracle
+    by_mean = rmse(SimpleImputer().fit_transform(hidden), X, holes) ** 2
+    assert by_mean > 5 * oracle, "negative control"
+    lower, upper = imputer.predict_interval(hidden, coverage=0.9)
+    assert 0.85 < ((lower <= X) & (X <= upper))[holes].mean() < 0.95
+    assert np.stack(imputer.impute(hidden, 20)).var(0)[holes].min() > 0
+
+
 def test_draws_have_the_spread_and_the_correlations_of_the_table(gaussian):
     imputer, X, holes, mean, covariance = gaussian
     hidden = np.where(holes, np.nan, X)
