@@ -83,7 +83,7 @@ VARIANTS = [
         "objective=ELBO(warm_up=2)",
         ("objective__warm_up", [0, 2]),
         "Bowman et al. 2016",
-        TRAINING,
+        "test_tokens",
     ),
     Variant(
         "cyclical annealing",
