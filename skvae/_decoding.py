@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from . import inference
@@ -216,7 +216,7 @@ class DecodingMixin:
     ):
         """Table of drawn rows."""
         conditions = None if given is None else given.inputs
-        generator = check_random_state(self.random_state if random_state is None else random_state)
+        generator = self._generator(random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
             coder = self._coder()
