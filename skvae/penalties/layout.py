@@ -75,8 +75,10 @@ class Layout:
 
     def __init__(self, graph: csr_matrix):
         self.n = graph.shape[0]
-        upper = triu(graph, 1).tocsr()
-        self.ends = np.repeat(np.arange(self.n), np.diff(upper.indptr)), upper.indices
+        upper = self.upper = triu(graph, 1).tocsr()
+        # Indices of the machine's own width are gathered by without a copy.
+        first = np.repeat(np.arange(self.n), np.diff(upper.indptr))
+        self.ends = first, upper.indices.astype(first.dtype)
         self.weights = upper.data
         degree = np.asarray(graph.sum(1)).ravel()
         self.push = NEGATIVE_RATE * degree
@@ -127,15 +129,16 @@ class Layout:
 
     def _pull(self, codes: np.ndarray) -> np.ndarray:
         first, second = self.ends
-        force = codes[:, first]
-        force -= codes[:, second]
-        square = np.einsum("ij,ij->j", force, force)
+        apart = codes.take(first, 1)
+        apart -= codes.take(second, 1)
+        square = np.einsum("ij,ij->j", apart, apart)
         square += 1.0
-        force *= 2.0 * self.weights / square
-        total = np.empty_like(codes)
-        for row, along in zip(total, force):
-            row[:] = np.bincount(first, along, self.n) - np.bincount(second, along, self.n)
-        return total
+        np.divide(self.weights.astype(codes.dtype), square, out=square)
+        # Both ends in two products: each code times its pulls, less the pulls times the others.
+        pulls = csr_matrix((square, self.upper.indices, self.upper.indptr), self.upper.shape)
+        columns = np.concatenate([codes, np.ones_like(codes[:1])]).T.copy()
+        sums = (pulls @ columns + pulls.T @ columns).T
+        return 2.0 * (codes * sums[-1] - sums[:-1])
 
     def loss(self, codes: np.ndarray, shifts: np.ndarray) -> float:
         """Cross-entropy of the edges and of the pairs that the shifts make."""

@@ -16,8 +16,9 @@ from .._pass import Pass
 from ..noise import Noise
 from ._base import Penalty
 from .cells import CellEncoder
-from .graph import column_factors, neighbor_graph, supervised
+from .graph import neighbor_graph, supervised
 from .layout import START_NOISE, Layout, n_shifts, spectral_start
+from .metric import Metric
 from .placement import KeptNeighbors, one_pool
 
 # Where the width of the posterior starts, in units of the layout.
@@ -122,7 +123,7 @@ class NeighborGraph(Penalty):
             raise ValueError(
                 f"NeighborGraph expects at least 3 rows, whose neighbours it keeps, got {n}."
             )
-        inputs, factors = self._metric(rows)
+        inputs = self._measured(rows, noise)
         k = min(self.n_neighbors, n - 1)
         with one_pool():
             distances, index = NearestNeighbors(n_neighbors=k).fit(inputs).kneighbors()
@@ -130,8 +131,6 @@ class NeighborGraph(Penalty):
         if classes is not None:
             graph = supervised(graph, classes, self.target_weight)
         layout = self._layout(graph, noise)
-        unit = torch.as_tensor(factors).to(layout)
-        self.register_buffer("factors", unit.expand(noise.n_members, -1))
         placement = KeptNeighbors(k) if self.keep_neighbors else CellEncoder()
         self.placement = placement.fit(inputs, layout, index, noise)
         return layout
@@ -139,8 +138,8 @@ class NeighborGraph(Penalty):
     @torch.no_grad()
     def place(self, inputs: Tensor) -> Tensor:
         """Put rows into the layout."""
-        queries = (inputs[0, 0] * self.factors[0]).cpu().numpy()
-        places = torch.as_tensor(self.placement(queries), dtype=inputs.dtype)
+        placed = self.placement(self.metric(inputs[0, 0]))
+        places = torch.as_tensor(placed, dtype=inputs.dtype)
         return places.to(inputs.device)[:, None]
 
     def _layout(self, graph, noise: Noise) -> Tensor:
@@ -153,17 +152,13 @@ class NeighborGraph(Penalty):
         found -= found.mean(1, keepdims=True)
         return torch.as_tensor(found, device=noise.device)
 
-    def _metric(self, rows) -> tuple[np.ndarray, np.ndarray]:
-        """The rows in the units in which distances are taken, and the factors to these."""
+    def _measured(self, rows, noise: Noise) -> np.ndarray:
+        """The rows as distances are taken of them; the metric is chosen by them."""
         every = torch.arange(len(rows.values), device=rows.values.device)
-        parts = [part.inputs[0, 0].cpu().numpy() for part in rows.parts(every[None])]
-        inputs = np.concatenate(parts)
-        factors = np.ones(inputs.shape[1], dtype=np.float32)
-        # What says which cells are missing comes last, and is no property of what they hold.
-        factors[sum(sum(sizes) for _, sizes in self.blocks) :] = 0.0
+        parts = [part.inputs[0, 0] for part in rows.parts(every[None])]
+        n_columns = sum(sum(sizes) for _, sizes in self.blocks)
         kind, sizes = self.blocks[0]
-        if kind == "continuous" and rows.log_unit is not None:
-            n = len(sizes)
-            log_unit = rows.log_unit[:n].cpu().double().numpy()
-            factors[:n] = column_factors(inputs[:, :n], log_unit)
-        return inputs * factors, factors
+        numeric = kind == "continuous" and rows.log_unit is not None
+        unit = rows.log_unit[: len(sizes)] if numeric else None
+        self.metric = Metric().fit(torch.cat(parts), unit, n_columns, noise)
+        return np.concatenate([self.metric(part) for part in parts])

@@ -20,6 +20,8 @@ SHARPNESS = 4.0
 # Candidates beyond those asked for: the search rounds.
 SPARE = 2
 TIE = 1e-6
+# A row as near to a kept one, beside its other neighbours, is that one: numbers are rounded.
+SAME = 1e-4
 # So many numbers of neighbours are gathered at once.
 GATHERED_NUMBERS = 1 << 22
 
@@ -91,7 +93,8 @@ class KeptNeighbors(Component):
         """Places ``(members, rows, n_components)``; a row that was kept is where it was."""
         kept, layout = self.rows[0].cpu().numpy(), self.layout.cpu().numpy()
         index, distances = self._nearest(queries, kept)
-        weights, same = neighbor_weights(distances), distances[:, 0] == 0.0
+        weights = neighbor_weights(distances)
+        same = distances[:, 0] <= SAME * distances[:, -1]
         places = np.stack([mode_among(of_member[index], weights) for of_member in layout])
         places[:, same] = layout[:, index[same, 0]]
         return places
