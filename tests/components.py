@@ -272,7 +272,7 @@ DENSITIES = {
     ),
     "categorical": (
         lambda full: D.Categorical(
-            full(0.0).unsqueeze(-1) + torch.tensor([*np.log(_SHARES) + 1.0, -math.inf])
+            full(0.0) + torch.tensor([*np.log(_SHARES) + 1.0, -math.inf]), [len(_SHARES) + 1]
         ),
         stats.rv_discrete(values=(np.arange(3), _SHARES)),
         np.arange(3.0),

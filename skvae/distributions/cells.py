@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -63,10 +64,24 @@ class Bernoulli(Distribution):
 
 
 class Categorical(Distribution):
-    """Categorical columns side by side: ``logits (..., columns, categories)``, padded by -inf."""
+    """Categorical columns of the given ``sizes``: ``logits (..., categories of all columns)``.
 
-    def __init__(self, logits: Tensor):
-        self.logits = logits
+    Columns are worked on one after the other, and are padded with -inf to one size only where
+    all are asked for at once.
+    """
+
+    def __init__(self, logits: Tensor, sizes: Sequence[int]):
+        self.columns = logits.split(list(sizes), -1)
+
+    @property
+    def logits(self) -> Tensor:
+        """Those of each column, ``(..., columns, categories)``."""
+        width = max(column.shape[-1] for column in self.columns)
+        padded = [
+            functional.pad(column, (0, width - column.shape[-1]), value=-math.inf)
+            for column in self.columns
+        ]
+        return torch.stack(padded, -2)
 
     @property
     def probs(self) -> Tensor:
@@ -75,18 +90,23 @@ class Categorical(Distribution):
 
     @property
     def point(self) -> Tensor:
-        return self.logits.argmax(-1).to(self.logits.dtype)
+        codes = torch.stack([column.argmax(-1) for column in self.columns], -1)
+        return codes.to(self.columns[0].dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_probs = self.logits.log_softmax(-1)
-        codes = value.long().unsqueeze(-1).expand(*log_probs.shape[:-1], 1)
-        return log_probs.gather(-1, codes).squeeze(-1)
+        parts = []
+        for column, code in zip(self.columns, value.long().unbind(-1)):
+            code = code.unsqueeze(-1).expand(*column.shape[:-1], 1)
+            parts.append(column.log_softmax(-1).gather(-1, code))
+        return torch.cat(parts, -1)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
-        uniform = noise.uniform(*self.logits.shape[1:-1], 1)
-        codes = (uniform > self.probs.cumsum(-1)).sum(-1)
-        last = torch.isfinite(self.logits).sum(-1) - 1
-        return torch.minimum(codes, last).to(self.logits.dtype)
+        uniform = noise.uniform(*self.columns[0].shape[1:-1], len(self.columns))
+        parts = []
+        for column, level in zip(self.columns, uniform.unsqueeze(-1).unbind(-2)):
+            codes = (level > column.softmax(-1).cumsum(-1)).sum(-1)
+            parts.append(codes.clamp_(max=column.shape[-1] - 1))
+        return torch.stack(parts, -1).to(uniform.dtype)
 
 
 class Ordinal(Distribution):

@@ -96,8 +96,7 @@ class Categorical(Likelihood):
 
     def forward(self, parameters: Tensor) -> distributions.Categorical:
         """Give a categorical per cell."""
-        logits = parameters[..., self.index[0]]
-        return distributions.Categorical(logits.masked_fill(self.padding[0], -math.inf))
+        return distributions.Categorical(parameters, self.sizes)
 
 
 # Thresholds nearer than this round to one another.
