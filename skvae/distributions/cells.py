@@ -13,6 +13,9 @@ from ..noise import Noise
 from ._base import Distribution
 from .counts import softplus
 
+# Along fewer numbers than a vector of the processor holds, softmax takes one at a time.
+VECTOR = 16
+
 
 class StudentT(Distribution):
     """Student's t with ``df`` degrees of freedom around ``loc``; heavy tails."""
@@ -89,6 +92,11 @@ class Categorical(Distribution):
         return self.logits.softmax(-1)
 
     @property
+    def shares(self) -> Tensor:
+        """The same, the categories of all columns side by side."""
+        return torch.cat([self._shares(column) for column in self.columns], -1)
+
+    @property
     def point(self) -> Tensor:
         codes = torch.stack([column.argmax(-1) for column in self.columns], -1)
         return codes.to(self.columns[0].dtype)
@@ -97,16 +105,26 @@ class Categorical(Distribution):
         parts = []
         for column, code in zip(self.columns, value.long().unbind(-1)):
             code = code.unsqueeze(-1).expand(*column.shape[:-1], 1)
-            parts.append(column.log_softmax(-1).gather(-1, code))
+            parts.append(_padded(column).log_softmax(-1).gather(-1, code))
         return torch.cat(parts, -1)
 
     def sample(self, noise: Noise) -> Tensor:  # type: ignore[override]
         uniform = noise.uniform(*self.columns[0].shape[1:-1], len(self.columns))
         parts = []
         for column, level in zip(self.columns, uniform.unsqueeze(-1).unbind(-2)):
-            codes = (level > column.softmax(-1).cumsum(-1)).sum(-1)
+            codes = (level > self._shares(column).cumsum(-1)).sum(-1)
             parts.append(codes.clamp_(max=column.shape[-1] - 1))
         return torch.stack(parts, -1).to(uniform.dtype)
+
+    @staticmethod
+    def _shares(column: Tensor) -> Tensor:
+        return _padded(column).softmax(-1)[..., : column.shape[-1]]
+
+
+def _padded(column: Tensor) -> Tensor:
+    """The logits of a column with as many of -inf behind them as fill a vector."""
+    missing = VECTOR - column.shape[-1]
+    return functional.pad(column, (0, missing), value=-math.inf) if missing > 0 else column
 
 
 class Ordinal(Distribution):

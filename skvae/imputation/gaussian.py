@@ -78,22 +78,26 @@ class Gaussian:
         return self
 
     def without_each(self, table: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of each parameter given its row's visible cells without itself.
+        """Mean and variance of each number given its row's visible cells without itself.
 
-        Parameters that are left out have mean and variance 0.
+        Those of categories, and of parameters that are left out, are 0.
         """
         mean, variance = np.zeros(table.shape), np.zeros(table.shape)
         white, visible = (table[:, self.kept] - self.loc) / self.scale, self._visible(mask)
+        n = len(self.layout.numeric)
+        numbers = self.kept[:n]
+        shared = self.covariance[:n]
         for rows, inverse in self._inverses(visible):
-            seen, x = visible[rows], white[rows]
-            pulled = self._pulled(inverse, x, seen)
-            own = np.maximum(np.diagonal(inverse, axis1=1, axis2=2), 1e-12)
-            explained = (np.matmul(self.covariance, inverse) * self.covariance).sum(-1)
-            left = np.maximum(np.diag(self.covariance) - explained, NOISE)
-            given = np.where(seen, x - pulled / own, self.mean + pulled @ self.covariance)
-            inside = np.clip(self.loc + self.scale * given, self.low, self.high)
-            mean[rows, self.kept] = inside
-            variance[rows, self.kept] = self.scale**2 * np.where(seen, 1.0 / own, left)
+            seen, x = visible[rows, :n], white[rows]
+            pulled = self._pulled(inverse, x, visible[rows])
+            own = np.maximum(np.diagonal(inverse, axis1=1, axis2=2)[:, :n], 1e-12)
+            explained = (np.matmul(shared, inverse) * shared).sum(-1)
+            left = np.maximum(np.diag(shared) - explained, NOISE)
+            given = self.mean[:n] + pulled @ shared.T
+            given = np.where(seen, x[:, :n] - pulled[:, :n] / own, given)
+            inside = np.clip(self.loc[:n] + self.scale[:n] * given, self.low[:n], self.high[:n])
+            mean[rows, numbers] = inside
+            variance[rows, numbers] = self.scale[:n] ** 2 * np.where(seen, 1.0 / own, left)
         return mean, variance
 
     def _kept(self) -> np.ndarray:
@@ -115,13 +119,21 @@ class Gaussian:
 
     def _inverses(self, visible: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Inverse covariance of each row's visible cells, 0 elsewhere."""
-        eye = np.eye(visible.shape[1])
+        width = visible.shape[1]
         for start in range(0, len(visible), ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, len(visible)))
-            seen = visible[rows].astype(float)
-            both = seen[:, :, None] * seen[:, None]
-            whole = self.covariance * both + eye * (1.0 - seen)[:, None]
-            yield rows, np.linalg.inv(whole) * both
+            patterns, which = np.unique(visible[rows], axis=0, return_inverse=True)
+            inverse = np.zeros((len(patterns), width, width))
+            # An inverse takes the cube of its width: only of what is visible, as many at once
+            # as have one width.
+            counts = patterns.sum(1)
+            for count in np.unique(counts[counts > 0]):
+                alike = np.flatnonzero(counts == count)
+                places = patterns[alike].nonzero()[1].reshape(len(alike), count)
+                down, across = places[:, :, None], places[:, None]
+                found = np.linalg.inv(self.covariance[down, across])
+                inverse[alike[:, None, None], down, across] = found
+            yield rows, inverse[which]
 
     def _add_noise(self) -> None:
         self.covariance[np.diag_indices_from(self.covariance)] += NOISE
