@@ -288,9 +288,11 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
 
     def _score(self, X, n_draws: int, noise: Noise | None = None) -> np.ndarray:
         """Scores in the original units; with ``noise``, each row has draws of its own."""
+        return self._in_units(X, self._log_marginal(n_draws, noise))
+
+    def _log_marginal(self, n_draws: int, noise: Noise | None = None):
         with self._arithmetic():
-            score = inference.log_marginal(self.vae_, n_draws, self._device(), noise)
-        return self._in_units(X, score)
+            return inference.log_marginal(self.vae_, n_draws, self._device(), noise)
 
     def _bound(self, X, n_draws: int) -> np.ndarray:
         """Lower bounds on the scores, likewise."""
@@ -311,16 +313,19 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _in_units(self, X, score) -> np.ndarray:
         """What ``score`` gives of an encoded table, averaged over members, in original units."""
         n_rows, parts = self._parts(X)
-        log_unit = self._log_unit
         scores = np.empty(n_rows)
         for rows, encoded in parts:
-            with self._arithmetic():
-                part = score(encoded)
-            unit = log_unit.sum() if encoded.mask is None else encoded.mask @ log_unit
-            scores[rows] = part.mean(1, dtype=np.float64) - unit
-            if encoded.log_jacobian is not None:
-                scores[rows] -= encoded.log_jacobian.sum(1)
+            scores[rows] = self._encoded_in_units(encoded, score)
         return scores
+
+    def _encoded_in_units(self, encoded, score) -> np.ndarray:
+        """The same for an encoded table."""
+        log_unit = self._log_unit
+        with self._arithmetic():
+            part = score(encoded)
+        unit = log_unit.sum() if encoded.mask is None else encoded.mask @ log_unit
+        scores = part.mean(1, dtype=np.float64) - unit
+        return scores if encoded.log_jacobian is None else scores - encoded.log_jacobian.sum(1)
 
     def score(self, X, y=None):
         """Mean of ``score_samples``, for model selection.

@@ -95,11 +95,10 @@ class ScoringMixin:
             )  # fmt: skip
         return Encoded(encoded.values, encoded.mask, inputs, encoded.log_jacobian)
 
-    def _gaps(self, X) -> Gaps | None:
+    def _gaps(self, encoded) -> Gaps | None:
         """What fills the gaps of rows like these; under conditions nothing deviates there."""
         if self.vae_.n_conditions:
             return None
-        encoded = self._joined(X)
         with self._arithmetic():
             return Gaps().fit(*inputs_without_flags(self.codec_, encoded))
 

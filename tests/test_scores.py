@@ -12,8 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from skvae import VAEOutlierDetector
 from skvae.scores import SCORES, BlendedScore, LocalScore
-from skvae.scores.neighborhood import Neighborhood
-from skvae.scores.neighbors import Neighbors
+from skvae.scores.neighborhood import Crowd, Neighborhood
+from skvae.scores.neighbors import Neighbors, mean_distance
 from skvae.scores.spaces import Described, JointSpace, Space, WhitenedSpace, row_keys
 from skvae.scores.statistics import Margins
 from skvae.scores.surprise import Surprise
@@ -102,6 +102,33 @@ def test_fewer_rows_than_neighbours():
     found, *_ = Neighbors(20).fit(rows)(rows)
     assert found.shape == (3, 2)
     assert Neighbors(20).fit(rows[:1])(rows)[0].shape == (3, 1)
+
+
+@pytest.mark.parametrize("n_columns", [3, 40])
+def test_distances_to_a_sample_are_those_of_scikit_learn(n_columns):
+    rng = np.random.default_rng(0)
+    rows, noise = rng.normal(size=(300, n_columns)), np.full(300, 1e-9)
+    sample = rows[:100]
+    found = mean_distance(rows, sample, 10, noise)
+    search = NearestNeighbors(n_neighbors=10).fit(sample)
+    assert_allclose(found[:100], search.kneighbors()[0].mean(1), rtol=1e-12)
+    assert_allclose(found[100:], search.kneighbors(rows[100:])[0].mean(1), rtol=1e-12)
+    alone = [mean_distance(rows[i : i + 1], sample, 10, noise[:1])[0] for i in range(0, 300, 20)]
+    assert_array_equal(found[::20], alone)
+
+
+def test_a_share_of_a_sample_is_that_share_of_the_table(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 3))
+    whole, sampled = [], []
+    for most, found in ((3000, whole), (500, sampled)):
+        monkeypatch.setattr("skvae.scores.neighborhood.MOST_SAMPLED", most)
+        crowd = Crowd(Space(), 0.1)
+        found.extend(crowd.fit_rows(described(X)))
+        assert_array_equal(crowd(described(X[:7]))[0], found[0][:7])
+        assert crowd.n_neighbors == (most // 10,)
+    assert_allclose(sampled[0], whole[0], atol=0.25)
+    # As many rows as a tenth of the sample has are much nearer.
+    assert np.median(whole[0] - Neighborhood(Space(), (50,)).fit_rows(described(X))[0]) > 0.4
 
 
 def test_a_far_group_is_no_reference():

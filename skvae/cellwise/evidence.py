@@ -92,6 +92,16 @@ def most_plausible(cells) -> Tensor:
     return torch.cat(parts, -1)
 
 
+def taken(encoded: Any, rows: np.ndarray) -> Encoded:
+    """These rows of an encoded table."""
+    values = encoded.values[rows]
+    inputs = values if encoded.inputs is encoded.values else encoded.inputs[rows]
+    mask, slope = (
+        None if part is None else part[rows] for part in (encoded.mask, encoded.log_jacobian)
+    )
+    return Encoded(values, mask, inputs, slope)
+
+
 def joined(parts: list[Encoded]) -> Encoded:
     """One table of its parts."""
     if len(parts) == 1:

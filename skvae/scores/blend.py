@@ -10,8 +10,9 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
+from ..cellwise.evidence import taken
 from ._base import Score
-from .neighborhood import Neighborhood
+from .neighborhood import Crowd, Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
 from .statistics import STATISTICS, CellSurprise
 from .surprise import Surprise
@@ -21,9 +22,8 @@ MOST_REFERENCE_ROWS = 20_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
-# Outliers of a table may lie together: this share of its rows, up to so many, is no
-# company to be in.
-CROWD_SHARE, MOST_CROWD = 0.1, 500
+# Outliers of a table may lie together: this share of its rows is no company to be in.
+CROWD_SHARE = 0.1
 
 
 class BlendedScore(Score):
@@ -41,7 +41,7 @@ class BlendedScore(Score):
     - for rows of the training table, how rare the cells are in their columns, each by itself.
 
     Rows of the training table are judged as members of a table that may hold outliers: by 20
-    neighbours and by a tenth of the table (500 rows at most), since outliers may lie together,
+    neighbours and by a tenth of the table (of 2,000 of its rows), since outliers may lie together,
     and without a reference that is far from all others.  New rows are judged as novelties beside
     rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
     these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
@@ -75,7 +75,7 @@ class BlendedScore(Score):
         """Names of the statistics that count beside distances."""
         return ("cells",) if novelty else ("cells", "margins")
 
-    def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
+    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
         """The distances that count for rows that are judged in one way."""
         cells, joint, white = Space(), JointSpace(), WhitenedSpace()
         if novelty:
@@ -85,9 +85,9 @@ class BlendedScore(Score):
                 Neighborhood(joint, (near, wide)),
                 Neighborhood(white, (near,)),
             ]
-        near, crowd = MEMBER_NEIGHBORS, int(np.clip(CROWD_SHARE * n_rows, 1, MOST_CROWD))
-        kept = [Neighborhood(space, (near,), trimmed=True) for space in (cells, joint, white)]
-        return [*kept, Neighborhood(Space(), (crowd,))]
+        spaces = cells, joint, white
+        kept = [Neighborhood(space, (MEMBER_NEIGHBORS,), trimmed=True) for space in spaces]
+        return [*kept, Crowd(cells, CROWD_SHARE)]
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
         """Keep the reference, and the shares of all statistics in it.
@@ -116,11 +116,16 @@ class BlendedScore(Score):
 
     def fit_rows(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
         """Fit, and score the training rows, which the fit has looked at already."""
-        surprise = self._fit(model, X, held_out)
-        return self.rows(model, X) if len(surprise) < _num_samples(X) else -surprise
+        chosen, surprise = self._fit(model, X, held_out)
+        scores = np.empty(_num_samples(X))
+        others = np.setdiff1d(np.arange(len(scores)), chosen)
+        scores[chosen] = -surprise
+        if len(others):
+            scores[others] = self.rows(model, _safe_indexing(X, others))
+        return scores
 
-    def _fit(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
-        """Give the surprise of the reference rows."""
+    def _fit(self, model: Any, X, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the reference rows and their surprise."""
         if issparse(X):
             raise ValueError(
                 f"{type(self).__name__} of {type(model).__name__} compares dense rows, and the "
@@ -129,14 +134,15 @@ class BlendedScore(Score):
         ways = (False, True) if model.novelty == "auto" else (model.novelty,)
         counted = {novelty: self.counted(novelty) for novelty in ways}
         names = sorted({name for part in counted.values() for name in part})
-        self.statistics_ = {name: STATISTICS[name]().fit(model, X, held_out) for name in names}
-        n_rows = _num_samples(X)
+        table = model._joined(X)
+        self.statistics_ = {name: STATISTICS[name]().fit(model, table, held_out) for name in names}
+        n_rows = len(table.values)
         chosen = _chosen(n_rows, model.random_state)
-        reference = X if len(chosen) == n_rows else _safe_indexing(X, chosen)
+        reference = table if len(chosen) == n_rows else taken(table, chosen)
         self.gaps_ = model._gaps(reference)
-        rows, keys = describe(model, reference, self.gaps_)
+        rows = describe(model, reference, self.gaps_)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
-        near = {novelty: self.neighborhoods(novelty, len(chosen)) for novelty in ways}
+        near = {novelty: self.neighborhoods(novelty) for novelty in ways}
         if not any(near.values()) and len(set(counted.values())) == 1:
             # Members and novelties are judged alike.
             ways = ways[:1]
@@ -145,11 +151,8 @@ class BlendedScore(Score):
         # Training rows are judged in the first way, as members where there are two.
         surprise = [way.fit(rows, odd) for way in self.ways_][0]
         self.reference_ = rows if any(near.values()) else None
-        self.keys_ = None
-        if len(ways) > 1:
-            parts = [keys] if reference is X else _keys(model, X)
-            self.keys_ = np.unique(np.concatenate(list(parts)))
-        return surprise
+        self.keys_ = np.unique(row_keys(table.inputs)) if len(ways) > 1 else None
+        return chosen, surprise
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -175,12 +178,13 @@ class BlendedScore(Score):
         return np.concatenate(parts)
 
     def _part(self, model: Any, X) -> np.ndarray:
-        rows, keys = describe(model, X, self.gaps_)
-        odd = {name: part(model, X, rows) for name, part in self.statistics_.items()}
+        encoded = model._joined(X)
+        rows = describe(model, encoded, self.gaps_)
+        odd = {name: part(model, encoded, rows) for name, part in self.statistics_.items()}
         if self.keys_ is None:
             (way,) = self.ways_
             return -way(rows, odd)
-        novel = ~np.isin(keys, self.keys_)
+        novel = ~np.isin(row_keys(encoded.inputs), self.keys_)
         out = np.empty(len(novel))
         for novelty, way in enumerate(self.ways_):
             chosen = np.flatnonzero(novel == novelty)
@@ -221,7 +225,7 @@ class ModelScore(BlendedScore):
         """Cells by themselves and given the others, and the row as a whole."""
         return "cells", "likelihood", "margins"
 
-    def neighborhoods(self, novelty: bool, n_rows: int) -> list[Neighborhood]:
+    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
         """None."""
         return []
 
@@ -268,8 +272,3 @@ def _parts(X, n_rows: int) -> Iterator[Any]:
     """A long table in parts."""
     for start in range(0, n_rows, ROWS_AT_ONCE):
         yield _safe_indexing(X, np.arange(start, min(start + ROWS_AT_ONCE, n_rows)))
-
-
-def _keys(model: Any, X) -> Iterator[np.ndarray]:
-    for _, encoded in model._parts(X)[1]:
-        yield row_keys(encoded.inputs)

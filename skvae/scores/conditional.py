@@ -69,8 +69,11 @@ class ConditionalScore(Score):
         self : ConditionalScore
             The fitted score.
         """
+        return self.fit_encoded(model, model._joined(X), held_out)
+
+    def fit_encoded(self, model: Any, encoded: Any, held_out: np.ndarray) -> ConditionalScore:
+        """The same for an encoded table."""
         rng = check_random_state(model.random_state)
-        encoded = model._joined(X)
         with model._arithmetic():
             self.cells_ = CellModel.fit(
                 model.codec_, encoded, held_out, self.trim, model.max_iter, rng, model._device()
@@ -86,7 +89,7 @@ class ConditionalScore(Score):
         n_rows, parts = model._parts(X)
         found = np.empty(n_rows)
         for rows, encoded in parts:
-            found[rows] = self._cells(model, encoded).sum(1)
+            found[rows] = self.cells_encoded(model, encoded).sum(1)
         return found
 
     def cells(self, model: Any, X) -> np.ndarray:
@@ -107,9 +110,10 @@ class ConditionalScore(Score):
         n_rows, parts = model._parts(X)
         found = np.zeros((n_rows, model.n_features_in_))
         for rows, encoded in parts:
-            found[rows, model.codec_.modelled_index_] = self._cells(model, encoded)
+            found[rows, model.codec_.modelled_index_] = self.cells_encoded(model, encoded)
         return found
 
-    def _cells(self, model: Any, encoded) -> np.ndarray:
+    def cells_encoded(self, model: Any, encoded: Any) -> np.ndarray:
+        """The same for an encoded table, of the modelled columns alone."""
         with model._arithmetic():
             return self.cells_.log_prob(encoded, model._device())

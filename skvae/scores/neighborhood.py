@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .neighbors import Nearest, Neighbors
+from .neighbors import Nearest, Neighbors, mean_distance
 from .spaces import Described, Space
 
+# A share of so many rows, drawn at random, is as far away as that share of the table.
+MOST_SAMPLED = 2_000
 # Rows whose mean distance to this share of the table is so many robust deviations above the
 # median are no reference for a table that may hold outliers.
-TRIM_SHARE, TRIM_DEVIATIONS, MOST_TRIM_NEIGHBORS = 0.06, 3.0, 200
+TRIM_SHARE, TRIM_DEVIATIONS, FEWEST_TRIM_NEIGHBORS = 0.06, 3.0, 3
 # Neighbours with which a density is compared.
 RELATIVE_NEIGHBORS = 20
 
@@ -56,7 +58,8 @@ class Neighborhood:
         self._search(points)
         near = self.neighbors_(points)
         if self.relative:
-            own = _log(near, RELATIVE_NEIGHBORS, self.space.noise(points))
+            noise = self.space.noise(points)
+            own = _log(near.mean_distance(RELATIVE_NEIGHBORS, noise), noise)
             self.own_ = own if self.index_ is None else own[self.index_]
         return self._statistics(points, near)
 
@@ -76,29 +79,70 @@ class Neighborhood:
 
     def _statistics(self, points: np.ndarray, near: Nearest) -> list[np.ndarray]:
         noise = self.space.noise(points)
-        statistics = [_log(near, k, noise) for k in self.n_neighbors]
+        statistics = [_log(near.mean_distance(k, noise), noise) for k in self.n_neighbors]
         if self.relative:
             own = self.neighbors_.mean_of(self.own_, points, near, RELATIVE_NEIGHBORS, noise)
-            statistics.append(_log(near, RELATIVE_NEIGHBORS, noise) - own)
+            mean = near.mean_distance(RELATIVE_NEIGHBORS, noise)
+            statistics.append(_log(mean, noise) - own)
         return statistics
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "neighbors_"}
 
 
-def _log(near: Nearest, n: int, noise: np.ndarray) -> np.ndarray:
-    """Logarithm of the mean distance to the ``n`` nearest; equal rows are as far as rounding."""
-    distances = near.distances[:, :n]
-    mean = np.where(distances > noise[:, None], distances, 0.0).mean(1)
+class Crowd(Neighborhood):
+    """Logarithm of the mean distance to a share of the rows, which a sample of them stands for.
+
+    Parameters
+    ----------
+    space : Space
+    share : float in (0, 1)
+    """
+
+    def __init__(self, space: Space, share: float):
+        super().__init__(space, ())
+        self.share = share
+
+    def fit_rows(self, reference: Described) -> list[np.ndarray]:
+        """Fit, and give the statistic of the reference."""
+        points = self.space.fit(reference)(reference)
+        self.index_ = _sample(len(points))
+        self.n_neighbors = (max(int(self.share * len(self.index_)), 1),)
+        self._search(points)
+        return self._distance(points)
+
+    def __call__(self, rows: Described) -> list[np.ndarray]:
+        """Statistic of rows."""
+        return self._distance(self.space(rows))
+
+    def _search(self, points: np.ndarray) -> None:
+        self.neighbors_ = points[self.index_]
+
+    def _distance(self, points: np.ndarray) -> list[np.ndarray]:
+        noise = self.space.noise(points)
+        mean = mean_distance(points, self.neighbors_, *self.n_neighbors, noise)
+        return [_log(mean, noise)]
+
+
+def _log(mean: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Logarithm of a mean distance; equal rows are as far as rounding."""
     return np.log(np.maximum(mean, noise))
 
 
 def _ordinary(points: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Places of rows that are not far from all others."""
-    n = int(np.clip(TRIM_SHARE * len(points), 3, MOST_TRIM_NEIGHBORS))
+    sample = points[_sample(len(points))]
+    n = max(int(TRIM_SHARE * len(sample)), FEWEST_TRIM_NEIGHBORS)
     if len(points) <= n + 1:
         return np.arange(len(points))
-    far = _log(Neighbors(n).fit(points)(points), n, noise)
+    far = _log(mean_distance(points, sample, n, noise), noise)
     median = np.median(far)
     deviation = 1.4826 * np.median(np.abs(far - median))
     return np.flatnonzero(far <= median + TRIM_DEVIATIONS * deviation)
+
+
+def _sample(n_rows: int) -> np.ndarray:
+    """Places of rows that stand for the table, all where there are few."""
+    if n_rows <= MOST_SAMPLED:
+        return np.arange(n_rows)
+    return np.sort(np.random.RandomState(0).permutation(n_rows)[:MOST_SAMPLED])

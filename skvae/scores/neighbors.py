@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 # Candidates beyond those asked for: the search rounds, what is kept of it does not.
 SPARE = 2
 # Numbers that are compared at once.
 AT_ONCE = 1 << 22
+# Pairs whose distances stay in the cache.
+PAIRS_AT_ONCE = 1 << 18
 # A tree is searched where there are few columns, all pairs where there are many.
 TREE_COLUMNS = 10
 
@@ -31,6 +34,44 @@ class Nearest(NamedTuple):
     distances: np.ndarray
     places: np.ndarray
     itself: np.ndarray
+
+    def mean_distance(self, n: int, noise: np.ndarray) -> np.ndarray:
+        """Mean over the ``n`` nearest ``(n_rows,)``, where what is within ``noise`` is 0."""
+        return _mean(self.distances[:, :n], noise)
+
+
+def mean_distance(rows: np.ndarray, sample: np.ndarray, n: int, noise: np.ndarray) -> np.ndarray:
+    """Mean distance to the ``n`` nearest rows of a sample, a row itself left out.
+
+    All pairs are compared: for an ``n`` that is a good share of a sample that is small.
+
+    Parameters
+    ----------
+    rows : ndarray (n_rows, n_columns)
+    sample : ndarray (n_sampled, n_columns)
+    n : int
+    noise : ndarray (n_rows,)
+        Distances that are nothing but rounding.
+
+    Returns
+    -------
+    mean : ndarray (n_rows,)
+    """
+    found, step = np.empty(len(rows)), max(PAIRS_AT_ONCE // len(sample), 1)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        apart = cdist(rows[part], sample)
+        if len(sample) > n:
+            nearest = apart.argmin(1)
+            itself = np.flatnonzero(apart[np.arange(len(apart)), nearest] == 0)
+            apart[itself, nearest[itself]] = np.inf
+            apart.partition(n - 1, axis=1)
+        found[part] = _mean(apart[:, :n], noise[part])
+    return found
+
+
+def _mean(distances: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    return np.where(distances > noise[:, None], distances, 0.0).mean(1)
 
 
 class Neighbors:

@@ -133,20 +133,10 @@ def row_keys(inputs: np.ndarray) -> np.ndarray:
     return mixed.sum(1, dtype=np.uint64)
 
 
-def describe(model: Any, X, gaps: Any) -> tuple[Described, np.ndarray]:
-    """The rows of a table as a fitted detector sees them, and their keys.
+def describe(model: Any, encoded: Any, gaps: Any) -> Described:
+    """The rows of an encoded table as a fitted detector sees them.
 
     ``gaps`` fills missing inputs, see ``skvae.scores.gaps``; None leaves them.
     """
-    n_rows, parts = model._parts(X)
-    inputs = residuals = np.empty((0, 0), dtype=np.float32)
-    keys = np.empty(n_rows, dtype=np.uint64)
-    for i, (rows, encoded) in enumerate(parts):
-        keys[rows] = row_keys(encoded.inputs)
-        encoded = model._without_gaps(encoded, gaps)
-        apart, cells = model._residuals(encoded), model._compared_cells(encoded)
-        if i == 0:
-            inputs = np.empty((n_rows, cells.shape[1]), dtype=np.float32)
-            residuals = np.empty((n_rows, apart.shape[1]), dtype=np.float32)
-        inputs[rows], residuals[rows] = cells, apart
-    return Described(inputs, residuals), keys
+    encoded = model._without_gaps(encoded, gaps)
+    return Described(model._compared_cells(encoded), model._residuals(encoded))

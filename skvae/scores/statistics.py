@@ -17,17 +17,20 @@ N_BINS, EMPTY = 25, 0.1
 
 
 class Statistic:
-    """Base of the statistics: a number per row that is higher for odder ones."""
+    """Base of the statistics: a number per row that is higher for odder ones.
 
-    def fit(self, model: Any, X, held_out: np.ndarray) -> Statistic:
+    Rows come both as they are encoded and as the detector compares them.
+    """
+
+    def fit(self, model: Any, encoded: Any, held_out: np.ndarray) -> Statistic:
         """Look at the training rows."""
         return self
 
-    def learn(self, model: Any, X, rows: Described) -> np.ndarray:
+    def learn(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Learn what is common from ordinary rows; give their statistic."""
-        return self(model, X, rows)
+        return self(model, encoded, rows)
 
-    def __call__(self, model: Any, X, rows: Described) -> np.ndarray:
+    def __call__(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Statistic of each row."""
         raise NotImplementedError
 
@@ -43,7 +46,7 @@ class Margins(Statistic):
     Goldstein and Dengel, Histogram-based Outlier Score (HBOS), 2012.
     """
 
-    def learn(self, model: Any, X, rows: Described) -> np.ndarray:
+    def learn(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Count the rows in each bin of each column."""
         self.low_, self.high_ = rows.inputs.min(0), rows.inputs.max(0)
         width = (self.high_ - self.low_) / N_BINS
@@ -54,9 +57,9 @@ class Margins(Statistic):
         np.add.at(counts, (np.arange(n_columns), bins), 1.0)
         # The first and the last one are for new rows beyond all others.
         self.nats_ = -np.log((counts + EMPTY) / len(bins))
-        return self(model, X, rows)
+        return self(model, encoded, rows)
 
-    def __call__(self, model: Any, X, rows: Described) -> np.ndarray:
+    def __call__(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Mean over the cells of each row."""
         bins = self._bins(rows)
         return self.nats_[np.arange(bins.shape[1]), bins].mean(1)
@@ -80,20 +83,20 @@ class CellSurprise(Statistic):
         The conditional model.
     """
 
-    def fit(self, model: Any, X, held_out: np.ndarray) -> CellSurprise:
+    def fit(self, model: Any, encoded: Any, held_out: np.ndarray) -> CellSurprise:
         """Train the conditional model."""
-        self.conditional_ = ConditionalScore(trim=TRIM).fit(model, X, held_out)
+        self.conditional_ = ConditionalScore(trim=TRIM).fit_encoded(model, encoded, held_out)
         return self
 
-    def learn(self, model: Any, X, rows: Described) -> np.ndarray:
+    def learn(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Learn how unlikely the cells of each column are."""
-        cells = self._cells(model, X)
+        cells = self._cells(model, encoded)
         self.surprises_ = [Surprise().fit(_observed(column)) for column in cells.T]
         return self._mean(cells)
 
-    def __call__(self, model: Any, X, rows: Described) -> np.ndarray:
+    def __call__(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Mean over the cells of each row, missing ones surprising by nothing."""
-        return self._mean(self._cells(model, X))
+        return self._mean(self._cells(model, encoded))
 
     def _mean(self, cells: np.ndarray) -> np.ndarray:
         observed = cells != 0.0
@@ -103,9 +106,9 @@ class CellSurprise(Statistic):
         # Over all columns: where others are missing, too, an observed cell is harder to foresee.
         return total / len(self.surprises_)
 
-    def _cells(self, model: Any, X) -> np.ndarray:
+    def _cells(self, model: Any, encoded: Any) -> np.ndarray:
         """Nats that each modelled cell is unlikely by, 0 where it is missing."""
-        return -self.conditional_.cells(model, X)[:, model.codec_.modelled_index_]
+        return -self.conditional_.cells_encoded(model, encoded)
 
 
 def _observed(column: np.ndarray) -> np.ndarray:
@@ -116,10 +119,10 @@ def _observed(column: np.ndarray) -> np.ndarray:
 class Unlikelihood(Statistic):
     """Minus the log-likelihood of a row under the model, in nats."""
 
-    def __call__(self, model: Any, X, rows: Described) -> np.ndarray:
+    def __call__(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
         """Minus the score of each row."""
         model._check_has_scores()
-        return -model._score(X, model.n_draws)
+        return -model._encoded_in_units(encoded, model._log_marginal(model.n_draws))
 
 
 STATISTICS = {"cells": CellSurprise, "likelihood": Unlikelihood, "margins": Margins}
