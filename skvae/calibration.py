@@ -19,8 +19,9 @@ N_DRAWS = 8
 DECODED_ROWS = 8192
 MAX_ROWS = 4096
 SCORED_ROWS = 1024
-N_DRAW_SETS = 8
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+# Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
+SAME_SCORE = 0.01
 
 
 @torch.no_grad()
@@ -57,7 +58,10 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     vae.calibrate_prior(found, codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
-        _calibrate_posterior(vae, rows.take(held_out_index[:, :SCORED_ROWS]))
+        judged = held_out_index[:, :SCORED_ROWS]
+        # Few rows are judged by several sets of draws each.
+        n_sets = max(SCORED_ROWS // 2 // judged.shape[1], 1)
+        _calibrate_posterior(vae, rows.take(judged.repeat(1, n_sets)))
 
 
 @torch.no_grad()
@@ -98,43 +102,62 @@ def _cells(vae, batch: Batch, noise: Noise) -> Cells:
 
 
 def _calibrate_posterior(vae, batch: Batch) -> None:
-    scores = _bounds_by_factor(vae, batch)
+    """Of the widths that score alike, take the one nearest to the true posterior.
+
+    With several draws per row, a few latents are integrated out by any width, so that scores
+    tell none from another; the bound of one draw is largest at the posterior.
+    """
+    scores, bounds = _bounds_by_factor(vae, batch)
     if batch.weights is not None:
-        scores = scores * batch.weights
-    best = scores.mean(-1).argmax(0)
-    vae.posterior.calibrate(torch.tensor(LOG_FACTORS).to(best.device)[best])
+        scores, bounds = scores * batch.weights, bounds * batch.weights
+    scores, bounds = scores.mean(-1), bounds.mean(-1)
+    alike = scores >= scores.max(0).values - SAME_SCORE
+    best = torch.where(alike, bounds, -math.inf).argmax(0)
+    vae.posterior.calibrate(_at_the_top(bounds, best))
+
+
+def _at_the_top(bounds: Tensor, best: Tensor) -> Tensor:
+    """Log-factor of the largest ``bounds (factors, members)``, from parabolas about ``best``."""
+    factors = torch.tensor(LOG_FACTORS, dtype=bounds.dtype, device=bounds.device)
+    middle = best.clamp(1, len(factors) - 2)
+    low, top, high = (bounds.gather(0, (middle + i)[None])[0] for i in (-1, 0, 1))
+    inside = (middle == best) & (top >= low) & (top >= high) & (low + high < 2.0 * top)
+    offset = 0.5 * (low - high) / (low + high - 2.0 * top)
+    step = factors[1] - factors[0]
+    return factors[best] + torch.where(inside, offset, 0.0) * step
 
 
 def _bounds_by_factor(vae, batch: Batch) -> Tensor:
-    """Log p(x) of the rows for each width of the posterior, ``(factors, members, rows)``.
+    """Bounds on log p(x) for each width of the posterior, ``(2, factors, members, rows)``.
 
-    The rows are cut into parts with draws of their own, none of them those of scores.  With
-    the same draws for all rows the width that suits these very draws would win, and promise a
-    density above any that there is.
+    First that of all draws together, then that of one.  Each row has draws of its own, none of
+    them those of scores: with the same draws for all rows the width that suits these very draws
+    would win, and promise a density above any that there is.
     """
-    n_rows = batch.values.shape[2]
-    sizes = [len(part) for part in np.array_split(np.empty(n_rows), min(N_DRAW_SETS, n_rows))]
-    parts = enumerate(split(batch, sizes), 1)
-    return torch.cat([_bounds_of_part(vae, part, seed) for seed, part in parts], -1)
-
-
-def _bounds_of_part(vae, batch: Batch, seed: int) -> Tensor:
-    draws = FixedDraws(2 * N_DRAWS, vae.n_latents, batch.values.device, seed)
-    written_out = GaussianScore.of(vae, draws, 2 * N_DRAWS)
+    n_rows, n_draws = batch.values.shape[2], 2 * N_DRAWS
+    draws = FixedDraws(n_draws, vae.n_latents, batch.values.device, seed=1, n_rows=n_rows)
+    written_out = GaussianScore.of(vae, draws, n_draws)
     if written_out is None:
-        return torch.stack([_bound(vae, batch, draws, factor) for factor in LOG_FACTORS])
-    parts, scores = (batch.values, batch.mask, batch.inputs), []
+        return torch.stack([_bounds(vae, batch, draws, factor) for factor in LOG_FACTORS], 1)
+    parts, bounds = (batch.values, batch.mask, batch.inputs), []
     for m in range(vae.n_members):
         values, mask, inputs = (None if part is None else part[m, 0].numpy() for part in parts)
-        scores.append(written_out(m, values, mask, inputs, LOG_FACTORS))
-    return torch.as_tensor(np.stack(scores, 1))
+        bounds.append(written_out.bounds(m, values, mask, inputs, LOG_FACTORS))
+    return torch.as_tensor(np.stack(bounds, 2))
 
 
-def _bound(vae, batch: Batch, draws: FixedDraws, log_factor: float) -> Tensor:
+def _bounds(vae, batch: Batch, draws: FixedDraws, log_factor: float) -> Tensor:
     vae.posterior.calibrate(torch.full((vae.n_members,), log_factor))
     n_rows, n_columns = batch.values.shape[2:]
     at_once = max(PART_NUMBERS // (2 * N_DRAWS * vae.n_members * n_columns), 1)
-    sizes = [min(at_once, n_rows - start) for start in range(0, n_rows, at_once)]
-    parts = [vae(part, draws, 2 * N_DRAWS).log_weight() for part in split(batch, sizes)]
-    log_weight = torch.cat(parts, -1)
-    return torch.logsumexp(log_weight, 1) - math.log(2 * N_DRAWS)
+    starts = range(0, n_rows, at_once)
+    parts = split(batch, [min(at_once, n_rows - start) for start in starts])
+    log_weight = torch.cat(
+        [
+            vae(part, draws.of_rows(slice(start, start + at_once)), 2 * N_DRAWS).log_weight()
+            for start, part in zip(starts, parts)
+        ],
+        -1,
+    )
+    together = torch.logsumexp(log_weight, 1) - math.log(2 * N_DRAWS)
+    return torch.stack([together, log_weight.mean(1)])

@@ -42,13 +42,13 @@ class GaussianScore:
     prior : StandardNormal or NormalMixture
     cells : Normal
         Distribution of the cells of any row.
-    eps : Tensor (n_components, n_draws)
-        Draws, the same for every row and member.
+    eps : Tensor (n_components, n_draws, rows)
+        Draws, the same for every member; of one row, they are those of every row.
     """
 
     def __init__(self, by_hand, bound: float, prior, cells, eps: Tensor):
         self.bound = bound
-        self.eps = eps.numpy()[:, :, None]
+        self.eps = eps.numpy()
         members = range(len(prior.loc))
         self.members = [_Member(self, by_hand, prior, cells, m) for m in members]
         self.spaces: dict[tuple[int, int], _Workspace] = {}
@@ -59,11 +59,11 @@ class GaussianScore:
         """The score of a model in evaluation, or None if a part of it is of another family."""
         if vae.n_conditions:
             return None
-        eps = draws.normal(n_draws, 1, vae.n_latents)[0, :, 0].T
+        eps = draws.normal(n_draws, 1, vae.n_latents)[0].permute(2, 0, 1)
         by_hand, bound = vae.network.by_hand(Tensor.detach), vae.posterior.closed_form
         if eps.device.type != "cpu" or by_hand is None or bound is None or not vae.encodes:
             return None
-        eps = eps.to(by_hand.encoder.weights[0].dtype)
+        eps = eps.to(next(vae.network.parameters()).dtype)
         # After training, what the other parts give tells their family.
         loc = eps.new_zeros(vae.n_members, 1, 2, vae.likelihood.n_parameters)
         prior, cells = vae.codes(), vae.likelihood(loc)
@@ -73,7 +73,6 @@ class GaussianScore:
             return None
         return cls(by_hand, bound, prior, cells, eps)
 
-    @torch.no_grad()
     def __call__(
         self, member: int, values, mask, inputs, log_factors: Sequence[float]
     ) -> np.ndarray:
@@ -93,8 +92,15 @@ class GaussianScore:
         scores : ndarray (factors, rows)
             In nats; units are those of the values.
         """
+        return self.bounds(member, values, mask, inputs, log_factors, n_bounds=1)[0]
+
+    @torch.no_grad()
+    def bounds(
+        self, member: int, values, mask, inputs, log_factors: Sequence[float], n_bounds: int = 2
+    ) -> np.ndarray:
+        """Log p(x) likewise and, of two, the bound of one draw, ``(n_bounds, factors, rows)``."""
         model, n = self.members[member], len(values)
-        scores = np.empty((len(log_factors), n), dtype=self.eps.dtype)
+        scores = np.empty((n_bounds, len(log_factors), n), dtype=self.eps.dtype)
         n_encoded, _ = self._sizes(n)
         # A row may be so far out that its score is -inf.
         with np.errstate(all="ignore"):
@@ -103,8 +109,10 @@ class GaussianScore:
                 space = self._space(self._sizes(rows.stop - start))
                 observed = None if mask is None else mask[rows]
                 space.read(model, values[rows], observed, inputs[rows])
-                for log_factor, out in zip(log_factors, scores[:, rows]):
-                    space.score(model, log_factor, out)
+                if self.eps.shape[2] > 1:
+                    space.draw(self.eps[..., rows])
+                for i, log_factor in enumerate(log_factors):
+                    space.score(model, log_factor, scores[:, i, rows])
         return scores
 
     def _sizes(self, n_rows: int) -> tuple[int, int]:
@@ -174,19 +182,18 @@ class _Workspace:
 
     def __init__(self, score: GaussianScore, n_encoded: int, n_decoded: int):
         model = score.members[0]
-        n_latents, n_draws = score.eps.shape[:2]
+        n_latents, n_draws, _ = score.eps.shape
         n_white, n_cells = len(model.whitening), len(model.inverse)
         n_columns, new = n_draws * n_decoded, model.inverse.new_empty
-        self.bound, self.eps = score.bound, score.eps
-        # log q(z|x) needs them: (z - loc) / scale is the draw again.
-        self.norms = np.square(score.eps).sum(0)
+        self.bound, self.size = score.bound, n_encoded
+        self.draw(score.eps[..., :1])
         self.hidden = [
             [new(len(weight), width) for weight in layers.weights[:-1]]
             for layers, width in ((model.encoder, n_encoded), (model.decoder, n_columns))
         ]
         self.blocks = [slice(s, s + n_decoded) for s in range(0, n_encoded, n_decoded)]
         self.encoded, self.target = new(2 * n_latents, n_encoded), new(n_cells, n_encoded)
-        self.seen = np.zeros((n_cells, n_encoded), self.eps.dtype)
+        self.seen = np.zeros((n_cells, n_encoded), score.eps.dtype)
         self.z, self.squares = new(n_latents, n_columns), new(n_white + n_cells, n_columns)
         self.white, self.residual = self.squares[:n_white], self.squares[n_white:]
         # The same memory as arrays, draws apart.
@@ -209,15 +216,23 @@ class _Workspace:
             self.seen[:, : len(mask)] = mask.T
             self.constant = (self.seen * model.cell_constant).sum(0)
 
+    def draw(self, eps: np.ndarray) -> None:
+        """Take the draws of all rows, or of each, ``(n_components, n_draws, 1 or rows)``."""
+        if eps.shape[2] > 1:
+            eps = np.pad(eps, [(0, 0), (0, 0), (0, self.size - eps.shape[2])])
+        self.eps: np.ndarray = np.broadcast_to(eps, (*eps.shape[:2], self.size))
+        # log q(z|x) needs them: (z - loc) / scale is the draw again.
+        self.norms = np.broadcast_to(np.square(eps).sum(0), self.eps.shape[1:])
+
     def score(self, model: _Member, log_factor: float, out: np.ndarray) -> None:
-        """Write the scores of the rows that were read."""
+        """Write the bounds of the rows that were read, one or both."""
         log_scale = self.squashed * self.bound
         log_scale += log_factor
         scale = np.exp(log_scale)
         constant = self.constant + log_scale.sum((0, 1))
         squares, residual = self.squares.numpy(), self.residual_by_draw
         for block in self.blocks:
-            np.multiply(scale[..., block], self.eps, out=self.z_by_draw)
+            np.multiply(scale[..., block], self.eps[..., block], out=self.z_by_draw)
             self.z_by_draw += self.loc[..., block]
             residual[...] = self.target.numpy()[:, None, block]
             model.decoder.run(self.z, self.hidden[1], self.residual, self.residual)
@@ -226,11 +241,12 @@ class _Workspace:
             torch.addmm(model.offset, model.whitening, self.z, out=self.white)
             np.multiply(squares, squares, out=squares)
             terms = self.white_by_normal.sum(1)
-            terms += residual.sum(0) - self.norms
+            terms += residual.sum(0) - self.norms[:, block]
             terms *= -0.5
             terms += model.constant
-            part = out[block]
-            part[...] = (_log_sum_exp(terms) + constant[block])[: len(part)]
+            part = out[:, block]
+            bounds = np.stack(_both_bounds(terms) if len(out) > 1 else [_log_sum_exp(terms)])
+            part[...] = (bounds + constant[block])[:, : part.shape[1]]
 
     def _columns(self, rows: np.ndarray) -> Tensor:
         """Rows as columns, with zeros up to the width of the buffers."""
@@ -239,6 +255,13 @@ class _Workspace:
         if len(x) < n_encoded:
             x = torch.cat([x, x.new_zeros(n_encoded - len(x), x.shape[1])])
         return x.T
+
+
+def _both_bounds(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of all draws together and of one, for terms that share 1 among the draws."""
+    each = _log_sum_exp(terms.reshape(len(terms), -1)).reshape(terms.shape[1:])
+    one = each.mean(0) + math.log(len(each))
+    return _log_sum_exp(each), one
 
 
 def _log_sum_exp(terms: np.ndarray) -> np.ndarray:

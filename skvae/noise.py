@@ -159,21 +159,34 @@ class FixedDraws:
         Where the numbers are kept.
     seed : int, default=0
         Which draws: that of the shift.
+    n_rows : int, default=1
+        So many rows have a shift of their own; of one, it is that of every row.
     """
 
     def __init__(
-        self, n_draws: int, n_components: int, device: str | torch.device = "cpu", seed: int = 0
+        self,
+        n_draws: int,
+        n_components: int,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        n_rows: int = 1,
     ):
-        self._draws = _sobol_normal(n_draws, n_components, seed).to(device)
+        self._draws = _sobol_normal(n_draws, n_rows, n_components, seed).to(device)
 
     def normal(self, n_draws: int, n_rows: int, n_components: int) -> Tensor:
-        """Standard normal numbers ``(1, n_draws, 1, n_components)``, whatever the rows."""
-        return self._draws[None, :n_draws, None, :n_components]
+        """Standard normal numbers ``(1, n_draws, rows, n_components)``, of 1 row for all."""
+        return self._draws[None, :n_draws, :, :n_components]
+
+    def of_rows(self, rows: slice) -> FixedDraws:
+        """Those of some of the rows that have their own."""
+        part = copy.copy(self)
+        part._draws = self._draws[:, rows]
+        return part
 
 
-def _sobol_normal(n_draws: int, n_components: int, seed: int) -> Tensor:
+def _sobol_normal(n_draws: int, n_rows: int, n_components: int, seed: int) -> Tensor:
     # A shifted lattice point is never 0 or 1, and the shift keeps each draw uniform.
     points = qmc.Sobol(n_components, scramble=False).random_base2((n_draws - 1).bit_length())
-    shift = np.random.default_rng(seed).random(n_components)
-    uniform = ((points[:n_draws] + shift) % 1.0).clip(1e-9, 1 - 1e-9)
+    shift = np.random.default_rng(seed).random((n_rows, n_components))
+    uniform = ((points[:n_draws, None] + shift) % 1.0).clip(1e-9, 1 - 1e-9)
     return torch.as_tensor(ndtri(uniform), dtype=torch.float32)

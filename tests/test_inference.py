@@ -1,6 +1,7 @@
 """Scores written out against the general road, and tables that are scored part by part."""
 
 import copy
+import itertools
 import tracemalloc
 import warnings
 
@@ -18,6 +19,7 @@ from skvae.gaussian_score import MAX_DECODED, UNIT, GaussianScore
 from skvae.networks import ACTIVATIONS, MLP
 from skvae.noise import FixedDraws, Noise
 from skvae.posteriors import Deterministic, DiagonalNormal
+from skvae.posteriors._base import LOG_SCALE_BOUND
 from skvae.table.codec import Encoded
 from skvae.vae import VAE
 from skvae.views import Denoising
@@ -326,6 +328,41 @@ def test_calibration_chooses_what_the_general_road_chooses(n_members, weighted, 
     assert_allclose(calibration._bounds_by_factor(vae, batch), written_out, rtol=1e-10)
     calibration._calibrate_posterior(vae, batch)
     assert torch.equal(vae.posterior.log_factor, chosen)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_components", [1, 2, 4])
+def test_calibration_finds_the_width_of_the_exact_posterior(n_components, monkeypatch):
+    """A linear model in closed form, whose widths are then made wrong by a factor."""
+    rng = np.random.default_rng(n_components)
+    X = rng.normal(size=(400, n_components)) @ rng.normal(size=(n_components, 10))
+    X += rng.normal(size=X.shape)
+    settings = {"max_iter": 1, "learning_rate_init": 1e-9, "calibrate": False}
+    vae = VAETransformer(
+        n_components, hidden_layer_sizes=(), activation="identity", random_state=0, **settings
+    ).fit(X)
+    raw = vae.vae_.network.encoder.bias_0[..., n_components : 2 * n_components]
+    exact = raw.clone()
+    batch = vae._resident(X, None).take(torch.arange(400)[None])
+    wrong = (-0.4, -0.1, 0.35, 0.6)
+
+    def found() -> np.ndarray:
+        factors = []
+        for factor in wrong:
+            narrower = torch.tanh(exact / LOG_SCALE_BOUND) - factor / LOG_SCALE_BOUND
+            raw.copy_(LOG_SCALE_BOUND * torch.atanh(narrower))
+            calibration._calibrate_posterior(vae.vae_, batch)
+            factors.append(float(vae.vae_.posterior.log_factor))
+        return np.exp(np.subtract(factors, wrong))
+
+    ratio = found()
+    assert (0.85 < ratio).all() and (ratio < 1.2).all()
+    # With the same draws for all rows, which width scores best is up to the draws.
+    seeds = itertools.count(1)
+    monkeypatch.setattr(
+        calibration, "FixedDraws", lambda *args, **_: FixedDraws(*args, seed=next(seeds))
+    )
+    assert np.abs(np.log([found(), found()])).max() > np.log(1.3), "negative control"
 
 
 def test_calibration_promises_no_more_than_the_truth():
