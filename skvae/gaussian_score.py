@@ -135,16 +135,20 @@ class _Layers:
     def __init__(self, half, layers, member: int, unit: Tensor):
         widths = [half.n_inputs, *half.hidden_layer_sizes, half.n_outputs]
         self.activate = half.in_place
-        own = (lambda t: t) if layers.single else (lambda t: t[member])
+        member = () if layers.single else member
         self.weights = [
-            own(weight)[:before, :after].T
+            torch.as_tensor(weight[member])[:before, :after].T
             for weight, before, after in zip(layers.weights, widths, widths[1:])
         ]
-        self.biases = [own(bias)[:, :width].T for bias, width in zip(layers.biases, widths[1:])]
+        self.biases = [
+            torch.as_tensor(bias[member])[:, :width].T
+            for bias, width in zip(layers.biases, widths[1:])
+        ]
         self.weights[-1], self.biases[-1] = self.weights[-1] * unit, self.biases[-1] * unit
         self.skip = None
         if layers.skip is not None:
-            self.skip = own(layers.skip)[: widths[0], : widths[-1]].T * unit
+            skip = torch.as_tensor(layers.skip[member])
+            self.skip = skip[: widths[0], : widths[-1]].T * unit
 
     def run(self, x: Tensor, buffers: list[Tensor], start: Tensor, out: Tensor) -> None:
         """Add what the layers give, without the last bias, to ``start``."""

@@ -52,7 +52,7 @@ class ReLU(Activation):
     """max(x, 0)."""
 
     def forward(self) -> None:
-        torch.clamp_min(self.before, 0.0, out=self.after)
+        self.before.relu_()
 
     def backward(self, gradient: Tensor) -> None:
         _aten.threshold_backward.grad_input(gradient, self.after, 0.0, grad_input=gradient)

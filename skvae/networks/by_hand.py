@@ -38,11 +38,9 @@ class Layers:
         self.activation: type[Activation] = BY_HAND[activation]
         # One member is cheaper as plain matrices, and gives the same bits.
         self.single = len(weights[0]) == 1
-        self.affine: Callable = torch.addmm if self.single else torch.baddbmm
-        self.product: Callable = torch.mm if self.single else torch.bmm
+        # On the CPU products are NumPy's: its library knows more processors than torch's.
         on_host = isinstance(twin(weights[0].detach()), np.ndarray)
-        # Of products with a transposed first factor NumPy's are the faster ones.
-        self.transposed_product: Any = np.matmul if on_host else torch.matmul
+        self.product: Callable = np.matmul if on_host else torch.matmul
         self.weights, self.weight_grads = self._pairs(weights, gradient_of)
         self.biases, self.bias_grads = self._pairs(biases, gradient_of)
         self.weights_t = [w.mT for w in self.weights]
@@ -58,14 +56,18 @@ class Layers:
         work = self.workspaces.get(x.shape)
         if work is None:
             work = self.workspaces[x.shape] = _Workspace(self, x)
-        self.work, work.x, h = work, x, x
-        for activation, bias, weight in zip(work.activations, self.biases, self.weights):
-            self.affine(bias, h, weight, out=activation.before)
-            activation.forward()
-            h = activation.after
-        self.affine(self.biases[-1], h, self.weights[-1], out=work.output)
+        self.work = work
+        work.x = h = twin(x)
+        for layer, bias, weight in zip(work.layers, self.biases, self.weights):
+            self.product(h, weight, out=layer.before)
+            layer.before += bias
+            layer.activation.forward()
+            h = layer.after
+        self.product(h, self.weights[-1], out=work.output)
+        work.output += self.biases[-1]
         if self.skip is not None:
-            self.affine(work.output, x, self.skip, out=work.output)
+            self.product(work.x, self.skip, out=work.beside)
+            work.output += work.beside
         return work.output_of_members
 
     def backward(self, for_input: bool) -> Tensor | None:
@@ -73,51 +75,60 @@ class Layers:
 
         The gradient of the output is taken from where ``forward`` had left the output.
         """
-        work = self.work
-        g, g_twin = work.output, work.output_twin
-        inputs_t = [twin(work.x).mT, *work.hidden_t]
+        work, product = self.work, self.product
+        g, x_t = work.output, work.x.mT
         if self.skip is not None:
-            self.transposed_product(inputs_t[0], g_twin, out=self.skip_grad)
-        for i in range(len(self.weights) - 1, -1, -1):
-            self.transposed_product(inputs_t[i], g_twin, out=self.weight_grads[i])
-            self.transposed_product(work.ones, g_twin, out=self.bias_grads[i])
-            if i:
-                g = self.product(g, self.weights_t[i], out=work.gradients[i - 1])
-                g_twin = work.gradient_twins[i - 1]
-                work.activations[i - 1].backward(g)
+            product(x_t, g, out=self.skip_grad)
+        for i in range(len(work.layers), 0, -1):
+            layer = work.layers[i - 1]
+            product(layer.after_t, g, out=self.weight_grads[i])
+            product(work.ones, g, out=self.bias_grads[i])
+            g = product(g, self.weights_t[i], out=layer.gradient)
+            layer.activation.backward(layer.gradient_tensor)
+        product(x_t, g, out=self.weight_grads[0])
+        product(work.ones, g, out=self.bias_grads[0])
         if not for_input:
             return None
-        self.product(g, self.weights_t[0], out=work.for_input)
+        product(g, self.weights_t[0], out=work.for_input)
         if self.skip is not None:
-            self.affine(work.for_input, work.output, self.skip_t, out=work.for_input)
+            work.for_input += product(work.output, self.skip_t)
         return work.for_input_of_members
 
-    def _pairs(self, parameters, gradient_of) -> tuple[list[Tensor], list[Any]]:
-        data = [p.detach() for p in parameters]
-        gradients = [twin(gradient_of(p)) for p in parameters]
+    def _pairs(self, parameters, gradient_of) -> tuple[list[Any], list[Any]]:
+        pairs = [(twin(p.detach()), twin(gradient_of(p))) for p in parameters]
         if self.single:
-            return [d[0] for d in data], [g[0] for g in gradients]
-        return data, gradients
+            pairs = [(value[0], gradient[0]) for value, gradient in pairs]
+        values, gradients = zip(*pairs)
+        return list(values), list(gradients)
 
 
 class _Workspace:
-    """Buffers for batches of one shape, and their views."""
+    """Buffers for batches of one shape; the same memory for torch and NumPy."""
 
     def __init__(self, layers: Layers, x: Tensor):
-        rows = x.shape[:-1]
+        *rows, n_rows, _ = x.shape
         widths = [weight.shape[-1] for weight in layers.weights]
-        self.x = x
-        self.activations = [layers.activation(x.new_empty(*rows, w)) for w in widths[:-1]]
-        self.output = x.new_empty(*rows, widths[-1])
-        self.gradients = [torch.empty_like(a.before) for a in self.activations]
-        self.for_input = x.new_empty(x.shape)
-        self.ones = twin(x.new_ones(*x.shape[:-2], 1, x.shape[-2]))
-        self.hidden_t = [twin(a.after).mT for a in self.activations]
-        self.output_twin = twin(self.output)
-        self.gradient_twins = [twin(g) for g in self.gradients]
-        single = layers.single
-        self.output_of_members = self.output[None] if single else self.output
-        self.for_input_of_members = self.for_input[None] if single else self.for_input
+        self.layers = [
+            _Layer(layers.activation(x.new_empty(*rows, n_rows, width))) for width in widths[:-1]
+        ]
+        output, for_input = x.new_empty(*rows, n_rows, widths[-1]), torch.empty_like(x)
+        self.ones = twin(x.new_ones(*rows, 1, n_rows))
+        self.output, self.for_input = twin(output), twin(for_input)
+        self.beside = twin(torch.empty_like(output))
+        self.output_of_members = output[None] if layers.single else output
+        self.for_input_of_members = for_input[None] if layers.single else for_input
+        self.x = twin(x)
+
+
+class _Layer:
+    """Buffers of one activation."""
+
+    def __init__(self, activation: Activation):
+        self.activation = activation
+        self.before, self.after = twin(activation.before), twin(activation.after)
+        self.after_t = self.after.mT
+        self.gradient_tensor = torch.empty_like(activation.before)
+        self.gradient = twin(self.gradient_tensor)
 
 
 class ByHand:
