@@ -375,10 +375,10 @@ class FittingMixin(SourceMixin):
         return index[:, n_held_out:], index[:, :n_held_out] if n_held_out else None
 
     def _settings(self, n_rows: int, n_epochs: int | None) -> Settings:
-        batch_size = self.batch_size
+        batch_size, max_iter, penalty = self.batch_size, self.max_iter, self.vae_.penalty
         if batch_size == "auto":
-            batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, 512))
-        max_iter, penalty = self.max_iter, self.vae_.penalty
+            most = 512 if penalty is None else penalty.largest_batch or 512
+            batch_size = int(np.clip(2 ** round(np.log2(max(n_rows / 16, 1))), 32, most))
         if penalty is not None and penalty.n_steps is not None:
             max_iter = min(max_iter, math.ceil(penalty.n_steps * batch_size / n_rows))
         factor = 1.0 if penalty is None else penalty.step_factor

@@ -16,9 +16,9 @@ from .training.rows import PART_NUMBERS, split
 
 N_DRAWS = 8
 # Many rows need no draws of their own: so many decoded rows fix a noise well enough.
-DECODED_ROWS = 8192
+DECODED_ROWS = 4096
 MAX_ROWS = 4096
-SCORED_ROWS = 1024
+SCORED_ROWS = 512
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
 SAME_SCORE = 0.01
@@ -60,7 +60,7 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     if vae.posterior.has_density:
         judged = held_out_index[:, :SCORED_ROWS]
         # Few rows are judged by several sets of draws each.
-        n_sets = max(SCORED_ROWS // 2 // judged.shape[1], 1)
+        n_sets = max(SCORED_ROWS // judged.shape[1], 1)
         _calibrate_posterior(vae, rows.take(judged.repeat(1, n_sets)))
 
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import triu
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
@@ -23,6 +24,7 @@ from skvae.penalties.graph import (
     supervised,
 )
 from skvae.penalties.layout import SOFTENING, Layout, spectral_start
+from skvae.penalties.metric import Metric
 from skvae.penalties.placement import KeptNeighbors, mode_among
 from skvae.training.closed_form import GaussianStep
 from skvae.training.flat import FlatAdam
@@ -106,6 +108,31 @@ def test_the_gradient_of_the_layout_is_that_of_autograd():
     assert_allclose(layout.gradient(codes, shifts), expected.numpy(), atol=1e-9)
 
 
+def test_two_halves_of_the_edges_pull_as_all_do(monkeypatch):
+    edges = Layout(graph_of(blobs()[0])[0]).edges
+    codes = np.random.default_rng(1).normal(size=(2, edges.upper.shape[0]))
+    assert edges.turns() == [edges]
+    monkeypatch.setattr("skvae.penalties.layout.MANY_EDGES", 10)
+    pulls = [half.pull(codes) for half in edges.turns()]
+    assert len(pulls) == 2 and not np.allclose(pulls[0], pulls[1])
+    assert_allclose(np.mean(pulls, 0), edges.pull(codes), atol=1e-12)
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_distances_in_many_columns_are_those_of_principal_components(rotated):
+    """Of rows in a plane of 50 axes nothing is lost; of isotropic ones much is."""
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(50 if rotated else 200, 200)) / np.sqrt(200)
+    inputs = torch.as_tensor(rng.normal(size=(300, len(wide))) @ wide).float()
+    metric = Metric().fit(inputs, None, 200, Noise([0]))
+    found, exact = (pairwise_distances(x) for x in (metric(inputs), inputs.numpy()))
+    assert metric(inputs).shape == (300, 50)
+    assert (np.abs(found - exact).max() < 1e-3 * exact.max()) == rotated
+    narrow = Metric().fit(inputs[:, :100], None, 90, Noise([0]))
+    assert_array_equal(narrow(inputs[:, :100])[:, :90], inputs[:, :90].numpy())
+    assert not narrow(inputs[:, :100])[:, 90:].any()
+
+
 def test_the_start_is_the_slow_mode_of_a_ring():
     n = 40
     index = (np.arange(n)[:, None] + [1, -1, 2, -2]) % n
@@ -144,6 +171,8 @@ def test_a_kept_row_is_where_it_was_and_no_row_depends_on_the_others():
     placement = KeptNeighbors(5).fit(X, layout, None, None)
     assert_array_equal(placement(X[::-1].copy()), layout.numpy()[:, ::-1])
     queries = X + 0.1
+    # Nor does rounding move a row that was kept.
+    assert_array_equal(placement(X * np.float32(1 + 1e-6)), layout.numpy())
     together = placement(queries)
     assert not np.allclose(together, layout)
     alone = np.concatenate([placement(row[None]) for row in queries], 1)

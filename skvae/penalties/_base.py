@@ -32,6 +32,8 @@ class Penalty(Component):
     needs_whole_table = False
     # Most steps of training that are of use; None for as many as the estimator is given.
     n_steps: int | None = None
+    # Most rows of a step, where the estimator leaves their number to us.
+    largest_batch: int | None = None
     # What the step size of the estimator is multiplied by.
     step_factor = 1.0
     # Whether distances between codes mean something, so that no latent may be rescaled.

@@ -17,6 +17,8 @@ SOFTENING = 0.05
 # shift so many rows in all, within these limits.
 FEWEST_SHIFTS, MOST_SHIFTS = 16, 32
 SHIFTED_ROWS = 1 << 17
+# Of more edges each step takes one half.
+MANY_EDGES = 1 << 16
 STEP_SIZE = 0.3
 BETA_1, BETA_2 = 0.9, 0.99
 # Tables of fewer rows, per latent, have their eigenvectors computed densely.
@@ -54,11 +56,55 @@ def n_shifts(n_rows: int) -> int:
     return int(np.clip(SHIFTED_ROWS // n_rows, FEWEST_SHIFTS, MOST_SHIFTS))
 
 
+class Edges:
+    """Edges of a graph, each once.
+
+    Parameters
+    ----------
+    upper : csr_matrix (n, n)
+        Weights, of rows and columns behind them.
+    """
+
+    def __init__(self, upper: csr_matrix):
+        self.upper, self.weights = upper, upper.data
+        # Indices of the machine's own width are gathered by without a copy.
+        first = np.repeat(np.arange(upper.shape[0]), np.diff(upper.indptr))
+        self.ends = first, upper.indices.astype(first.dtype)
+
+    def turns(self) -> list[Edges]:
+        """Edges for one step after the other: of many, either half, twice as heavy."""
+        if len(self.weights) <= MANY_EDGES:
+            return [self]
+        (first, second), weights = self.ends, 2.0 * self.weights
+        halves = [(weights[k::2], (first[k::2], second[k::2])) for k in (0, 1)]
+        return [Edges(csr_matrix(half, self.upper.shape)) for half in halves]
+
+    def pull(self, codes: np.ndarray) -> np.ndarray:
+        """Gradient of what the edges cost with respect to ``codes (n_components, n)``."""
+        first, second = self.ends
+        apart = codes.take(first, 1)
+        apart -= codes.take(second, 1)
+        square = np.einsum("ij,ij->j", apart, apart)
+        square += 1.0
+        np.divide(self.weights.astype(codes.dtype), square, out=square)
+        # Both ends in two products: each code times its pulls, less the pulls times the others.
+        pulls = csr_matrix((square, self.upper.indices, self.upper.indptr), self.upper.shape)
+        columns = np.concatenate([codes, np.ones_like(codes[:1])]).T.copy()
+        sums = (pulls @ columns + pulls.T @ columns).T
+        return 2.0 * (codes * sums[-1] - sums[:-1])
+
+    def cost(self, codes: np.ndarray) -> float:
+        """Weighted sum of minus the log-probabilities of the edges."""
+        first, second = self.ends
+        square = ((codes[:, first] - codes[:, second]) ** 2).sum(0)
+        return float(self.weights @ np.log1p(square))
+
+
 class Layout:
     """Codes pulled together along the edges of a graph and pushed apart elsewhere.
 
     Two codes at distance r are neighbours with probability 1 / (1 + r^2); what is lowered is
-    the cross-entropy of these with the edges.  All edges are in each step; of the other pairs
+    the cross-entropy of these with the edges.  Of the pairs that are no edges each step sees
     a random part, row i against row i + s for a few random s, which needs neither lists of
     pairs nor sums over them.
 
@@ -75,11 +121,7 @@ class Layout:
 
     def __init__(self, graph: csr_matrix):
         self.n = graph.shape[0]
-        upper = self.upper = triu(graph, 1).tocsr()
-        # Indices of the machine's own width are gathered by without a copy.
-        first = np.repeat(np.arange(self.n), np.diff(upper.indptr))
-        self.ends = first, upper.indices.astype(first.dtype)
-        self.weights = upper.data
+        self.edges = Edges(triu(graph, 1).tocsr())
         degree = np.asarray(graph.sum(1)).ravel()
         self.push = NEGATIVE_RATE * degree
 
@@ -94,8 +136,9 @@ class Layout:
         """
         codes = np.ascontiguousarray(start.T, dtype=np.float32)
         mean, square = np.zeros_like(codes), np.zeros_like(codes)
+        turns = self.edges.turns()
         for step, chosen in enumerate(shifts):
-            gradient = self.gradient(codes, chosen)
+            gradient = self.gradient(codes, chosen, turns[step % len(turns)])
             mean += (1.0 - BETA_1) * (gradient - mean)
             square += (1.0 - BETA_2) * (gradient * gradient - square)
             size = STEP_SIZE * (1.0 - step / len(shifts)) / (1.0 - BETA_1 ** (step + 1))
@@ -103,9 +146,11 @@ class Layout:
             codes -= size * mean / (scale + 1e-8)
         return codes.T
 
-    def gradient(self, codes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    def gradient(
+        self, codes: np.ndarray, shifts: np.ndarray, edges: Edges | None = None
+    ) -> np.ndarray:
         """Gradient of ``loss`` with respect to ``codes (n_components, n)``."""
-        total = self._pull(codes)
+        total = (edges or self.edges).pull(codes)
         n = self.n
         # Twice the table, so that a shifted one is a part of it.
         twice = np.concatenate([codes, codes], 1)
@@ -127,24 +172,9 @@ class Layout:
         total += pushed[:, n:]
         return total
 
-    def _pull(self, codes: np.ndarray) -> np.ndarray:
-        first, second = self.ends
-        apart = codes.take(first, 1)
-        apart -= codes.take(second, 1)
-        square = np.einsum("ij,ij->j", apart, apart)
-        square += 1.0
-        np.divide(self.weights.astype(codes.dtype), square, out=square)
-        # Both ends in two products: each code times its pulls, less the pulls times the others.
-        pulls = csr_matrix((square, self.upper.indices, self.upper.indptr), self.upper.shape)
-        columns = np.concatenate([codes, np.ones_like(codes[:1])]).T.copy()
-        sums = (pulls @ columns + pulls.T @ columns).T
-        return 2.0 * (codes * sums[-1] - sums[:-1])
-
     def loss(self, codes: np.ndarray, shifts: np.ndarray) -> float:
         """Cross-entropy of the edges and of the pairs that the shifts make."""
-        first, second = self.ends
-        square = ((codes[:, first] - codes[:, second]) ** 2).sum(0)
-        total = float(self.weights @ np.log1p(square))
+        total = self.edges.cost(codes)
         push = self.push / (4 * len(shifts))
         for shift in shifts:
             square = ((codes - np.roll(codes, -shift, 1)) ** 2).sum(0)

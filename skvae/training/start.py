@@ -53,7 +53,8 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     linear = vae.posterior.start(matrix, offset, log_scale)
     # Without noise, an encoder and a decoder that are both 0 would never leave it.
     leads = vae.posterior.has_density or bool(loadings.any())
-    linear_path = linear is not None and vae.network.has_linear_path and leads
+    # The factors of the linear model are none of the codes that are known.
+    linear_path = linear is not None and vae.network.has_linear_path and leads and vae.encodes
     if linear_path and starts_at_clusters(vae):
         found = model_of_clusters(vae, rows, train_index, FLOOR)
         *linear, loadings, scale, shared = found
@@ -88,10 +89,12 @@ def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tenso
         found[0] = _under_conditions(vae, found[0])
         return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
     shared, slopes = True, None
-    model: Any = _empty_model(vae.n_continuous)
+    # Where codes are known only the kind of noise is asked for, if it is open.
+    asked = vae.encodes or vae.likelihood.shares_noise is None
+    model: Any = _empty_model(n_locations, vae.n_continuous)
     if n_locations and rows.is_lagged:
         model = _lagged_model(vae, rows, index)
-    elif n_locations:
+    elif n_locations and asked:
         model, shared, slopes = _linear_model(vae, rows, index, cache)
     matrix, offset, log_scale = model.posterior()
     device = rows.values.device
@@ -154,8 +157,9 @@ def _linear_model(
     return cache[key][1]
 
 
-def _empty_model(n_components: int) -> FactorModel:
-    return FactorModel(np.zeros(0), np.zeros((0, n_components)), np.zeros(0))
+def _empty_model(n_columns: int, n_components: int) -> FactorModel:
+    nothing = np.zeros((n_columns, n_components))
+    return FactorModel(np.zeros(n_columns), nothing, np.ones(n_columns))
 
 
 def _cell_means(likelihood, rows: Rows, index: Tensor) -> Tensor:
