@@ -51,6 +51,8 @@ def parts_of(X, encode: Callable[[Any], Any]) -> tuple[int, Iterator[tuple[slice
 def _parts_of_array(X, encode: Callable[[Any], Any]) -> Iterator[tuple[slice, Any]]:
     n_rows, n_columns = X.shape
     at_once = max(min(PART_ROWS, PART_NUMBERS // max(n_columns, 1)), 1)
+    # Whole chunks, or the rest of each part would be padded to one.
+    at_once = at_once - at_once % chunk_rows(width=max(n_columns, 1)) or at_once
     for start in range(0, max(n_rows, 1), at_once):
         rows = slice(start, start + at_once)
         try:
