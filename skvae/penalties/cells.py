@@ -22,7 +22,7 @@ RATE, WEIGHT_DECAY = 3e-3, 0.1
 # Weight of the place within the cell beside that of the cell.
 PLACE_WEIGHT = 0.3
 # So many likeliest cells vote for the place.
-N_VOTES = 5
+N_VOTES = 8
 
 
 class CellEncoder(Component):
