@@ -101,6 +101,15 @@ def test_held_out_bound_of_the_last_epochs_only():
     assert display.best_.get_ydata() == [-2.0]
 
 
+@pytest.mark.parametrize(
+    "beta, best_epoch, said", [(0.2, 3, True), (0.2, 2, False), (1.0, 3, False)]
+)
+def test_training_says_why_the_bound_falls(beta, best_epoch, said):
+    curves = {"bound": [-3, -2, -2.5], "validation_bound": [-3, -2, -2.5]}
+    display = TrainingDisplay(**curves, best_epoch=best_epoch, beta=beta).plot()
+    assert (f"counts {beta:g} in training" in display.ax_.get_title(loc="left")) == said
+
+
 def test_training_names_and_style(vae):
     display = TrainingDisplay.from_estimator(vae, name="wine", linewidth=3)
     assert display.ax_.get_title(loc="left").startswith("wine\n")

@@ -25,6 +25,9 @@ class TrainingDisplay:
         Epoch whose weights were kept, counted from 1; None if those of the last were.
     estimator_name : str, default=None
         Name for the title.
+    beta : float, default=1.0
+        Weight of the KL term in what was trained on; the title says so where it lets the bound
+        fall.
 
     Attributes
     ----------
@@ -49,8 +52,11 @@ class TrainingDisplay:
     'Bound on log p(x) (nats per row)'
     """
 
-    def __init__(self, *, bound, validation_bound=None, best_epoch=None, estimator_name=None):
+    def __init__(
+        self, *, bound, validation_bound=None, best_epoch=None, estimator_name=None, beta=1.0
+    ):
         self.bound = bound
+        self.beta = beta
         self.validation_bound = validation_bound
         self.best_epoch = best_epoch
         self.estimator_name = estimator_name
@@ -93,6 +99,7 @@ class TrainingDisplay:
             validation_bound=validation_bound,
             best_epoch=best_epoch,
             estimator_name=name,
+            beta=getattr(getattr(estimator, "objective_", None), "beta", 1.0),
         )
         return display.plot(ax, **kwargs)
 
@@ -138,6 +145,11 @@ class TrainingDisplay:
             # The best by what was minimised, which may weigh the bound otherwise.
             kept = f"epoch {self.best_epoch} of {len(epochs)}"
             title = f"Held-out bound {number(best)}, kept from {kept}"
+            if self.beta < 1.0 and best < np.max(self.validation_bound):
+                title += (
+                    f"\nIt falls as codes tell more: the KL term counts {self.beta:g} in training"
+                    " and 1 here"
+                )
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_xlabel("Epoch", color=INK)
         ax.set_ylabel("Bound on log p(x) (nats per row)", color=INK)
