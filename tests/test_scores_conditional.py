@@ -167,11 +167,11 @@ def test_unit_errors_leave_the_other_rows_alone(gaussian):
 
 def test_wide_tables_hide_columns_in_blocks(monkeypatch):
     rng = np.random.RandomState(0)
-    X = rng.randn(500, 1) + 0.5 * rng.randn(500, 12)
+    X, new = (rng.randn(500, 1) + 0.5 * rng.randn(500, 12) for _ in range(2))
     fitted = detector().fit(X)
-    one_by_one = fitted.score_.cells(fitted, X)
+    one_by_one = fitted.score_.cells(fitted, new)
     monkeypatch.setattr("skvae.cellwise.leave_one_out.MOST_PASSES", 4)
-    in_blocks = fitted.score_.cells(fitted, X)
+    in_blocks = fitted.score_.cells(fitted, new)
     assert (in_blocks != one_by_one).any()
     # Three of twelve are hidden: the other nine say nearly as much as eleven do.
     assert in_blocks.mean() == pytest.approx(one_by_one.mean(), abs=0.03)

@@ -15,7 +15,6 @@ from .model import CellwiseVAE
 from .scaling import RobustScale
 
 MIN_SCALE = 0.05
-N_DRAWS = 4
 # As what the columns of each kind are modelled.
 MODELLED_AS = {
     "continuous": "continuous",
@@ -68,7 +67,7 @@ class CellModel(Evidence):
 
     def terms(self, cells, visible, device):
         """Log-probability of each visible cell given the other visible ones; there is no rest."""
-        leave_one_out = LeaveOneOut(self.vae, N_DRAWS, device)
+        leave_one_out = LeaveOneOut(self.vae)
 
         def of_chunk(values: Tensor, shown: Tensor, given: Tensor | None) -> tuple[Tensor, ...]:
             return (leave_one_out.log_prob(values, shown, given),)
@@ -78,7 +77,7 @@ class CellModel(Evidence):
 
     def guess(self, cells, visible, device):
         """Mean of numbers on the scale of the model, most likely category of others."""
-        leave_one_out = LeaveOneOut(self.vae, N_DRAWS, device)
+        leave_one_out = LeaveOneOut(self.vae)
 
         def of_chunk(values: Tensor, shown: Tensor, given: Tensor | None) -> tuple[Tensor, ...]:
             return (most_plausible(leave_one_out(values, shown, given)),)
@@ -98,7 +97,7 @@ class CellModel(Evidence):
 
     def _in_chunks(self, function, cells: Cells, visible, device) -> np.ndarray:
         n_parameters = self.vae.likelihood.n_parameters
-        size = chunk_rows(N_DRAWS * self.vae.n_members, n_parameters)
+        size = chunk_rows(self.vae.n_members, n_parameters)
         arrays = [cells.values, visible.astype(np.float32), cells.given]
         (found,) = in_chunks(function, arrays, device, size)
         return found

@@ -9,8 +9,42 @@ from torch.nn import functional as F
 
 from .. import distributions
 from .._component import Shapes
+from ..distributions.normal import LOG_2PI
 from ..likelihoods import Columnwise, NormalMixture
 from ..noise import Noise
+
+
+class ComponentsFirst(distributions.CellMixture):
+    """A mixture of normals in each cell, laid out so that sums over its normals are fast.
+
+    Parameters
+    ----------
+    loc, raw, logits : Tensor (normals, members, draws, rows, columns)
+        Location, spread beyond the floor before ``softplus``, and unscaled weight.
+    floor : Tensor (columns,)
+    """
+
+    def __init__(self, loc: Tensor, raw: Tensor, logits: Tensor, floor: Tensor):
+        self._loc, self._logits = loc, logits
+        self._scale = F.softplus(raw) + floor
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        z = (value - self._loc) / self._scale
+        parts = self._logits - self._scale.log() - 0.5 * z * z
+        total = torch.logsumexp(parts, 0) - torch.logsumexp(self._logits, 0)
+        return total - 0.5 * LOG_2PI
+
+    @property
+    def loc(self) -> Tensor:  # type: ignore[override]
+        return self._loc.movedim(0, -1)
+
+    @property
+    def log_scale(self) -> Tensor:  # type: ignore[override]
+        return self._scale.log().movedim(0, -1)
+
+    @property
+    def log_weights(self) -> Tensor:  # type: ignore[override]
+        return self._logits.log_softmax(0).movedim(0, -1)
 
 
 class FlooredMixture(NormalMixture):
@@ -44,9 +78,9 @@ class FlooredMixture(NormalMixture):
     def forward(self, parameters: Tensor) -> distributions.CellMixture:
         """Give a mixture per cell."""
         shape = len(self.sizes), 3, self.n_mixture_components
-        loc, raw, logits = parameters.unflatten(-1, shape).unbind(-2)
-        log_scale = (F.softplus(raw) + self.floors[:1]).log()
-        return distributions.CellMixture(logits, loc, log_scale)
+        apart = parameters.unflatten(-1, shape).movedim((-2, -1), (0, 1)).contiguous()
+        loc, raw, logits = apart.unbind(0)
+        return ComponentsFirst(loc, raw, logits, self.floors[0, 0, 0, :, 0])
 
 
 def parameters_of_columns(likelihood: Columnwise) -> list[range]:

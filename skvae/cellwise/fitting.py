@@ -9,7 +9,7 @@ import torch
 
 from .._component import Shapes
 from ..imputation.encoding import CellEncoding
-from ..imputation.ensemble import WarmSettings, marginal_start
+from ..imputation.ensemble import WarmSettings
 from ..likelihoods import Columnwise
 from ..noise import Noise
 from ..synthesis.model import SequentialBound
@@ -20,16 +20,17 @@ from .density import FlooredMixture
 from .evidence import Cells
 from .masks import LeaveOutMask
 from .model import CellwiseVAE
+from .start import start_at_regressions
 
 N_COMPONENTS = 8
 HIDDEN_LAYER_SIZES = (96, 96)
 N_MIXTURE_COMPONENTS = 3
-N_MEMBERS = 2
-N_DRAWS = 2
+N_MEMBERS = 1
+N_DRAWS = 1
 LEARNING_RATE, WEIGHT_DECAY = 7e-3, 0.1
 # An epoch has so many steps, whatever the table.
-N_EPOCHS, STEPS_PER_EPOCH = 10, 36
-SMALLEST_BATCH, LARGEST_BATCH = 32, 256
+N_EPOCHS, STEPS_PER_EPOCH = 10, 20
+SMALLEST_BATCH, LARGEST_BATCH = 128, 256
 # Fewer held-out rows decide nothing.
 FEWEST_HELD_OUT = 10
 
@@ -67,7 +68,7 @@ def fit_cellwise(
     seen = torch.as_tensor(cells.mask, device=device)
     values = torch.as_tensor(cells.values, device=device)
     vae.encoding.learn(values, seen, N_MEMBERS)
-    vae.network.start_offset(marginal_start(vae.likelihood, values, seen))
+    start_at_regressions(vae, values, seen)
     vae.to(device)
     inputs = seen.float()
     if cells.given is not None:

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..alignment import aligned, padded
 from ..inference import wide
 from ..networks.mlp import Perceptron
-from ..noise import FixedDraws
 from .density import parameters_of_columns
 from .model import CellwiseVAE
 
@@ -20,7 +19,7 @@ MOST_PASSES = 128
 
 
 class LeaveOneOut:
-    """The distribution of each cell given the others of its row.
+    """The distribution of each cell given the others of its row, at the mean of their code.
 
     A column that is hidden changes the first layer by what it had put in: the rest of that
     layer is computed once for all columns.  Of the last layer only the outputs of the hidden
@@ -30,14 +29,10 @@ class LeaveOneOut:
     ----------
     vae : CellwiseVAE
         Trained.
-    n_draws : int
-        Draws of the code for each member.
-    device : torch.device
     """
 
-    def __init__(self, vae: CellwiseVAE, n_draws: int, device):
-        self.vae, self.n_draws = vae, n_draws
-        self.draws = FixedDraws(n_draws, vae.n_latents, device)
+    def __init__(self, vae: CellwiseVAE):
+        self.vae = vae
         inputs = vae.encoding.inputs_of_columns()
         outputs = parameters_of_columns(vae.likelihood)
         self.n_parameters = vae.likelihood.n_parameters
@@ -49,7 +44,7 @@ class LeaveOneOut:
         self.passes = [_Pass(vae.network, _joined(inputs, b), _joined(outputs, b)) for b in blocks]
 
     def __call__(self, values: Tensor, visible: Tensor, given: Tensor | None = None):
-        """Distributions ``(members, draws, rows, columns)`` for cells ``(1, 1, rows, columns)``.
+        """Distributions ``(members, 1, rows, columns)`` for cells ``(1, 1, rows, columns)``.
 
         ``visible`` is 1 or 0; that of the cell itself does not matter.  What is ``given (1, 1,
         rows, n_conditions)`` is never hidden.
@@ -62,30 +57,29 @@ class LeaveOneOut:
         x = prior.flat_rows(vae.shown(vae.encoding.features(values), visible, given))[0]
         width = prior.weight_0.shape[-1]
         whole = torch.matmul(x, torch.cat([prior.weight_0, prior.weight_skip], -1))
-        found = x.new_empty(vae.n_members, self.n_draws, n_rows, self.n_parameters)
+        found = x.new_empty(vae.n_members, 1, n_rows, self.n_parameters)
         for hidden in self.passes:
             left = whole - torch.matmul(padded(x[:, hidden.inputs], hidden.n_padded), hidden.first)
             h = _hidden(prior, left[..., :width] + prior.bias_0)
             out = torch.baddbmm(left[..., width:] + hidden.bias, h, hidden.weight)
             out = out[:, None, :, : prior.n_outputs]
-            z = vae.prior(out[..., :n_codes]).rsample(self.draws, self.n_draws)
-            context = out[..., n_codes:].expand(-1, self.n_draws, -1, -1)
-            given = decoder.flat_rows(torch.cat([z, context], -1))
+            z = vae.prior(out[..., :n_codes]).mean
+            given = decoder.flat_rows(torch.cat([z, out[..., n_codes:]], -1))
             h = _hidden(decoder, torch.baddbmm(decoder.bias_0, given, decoder.weight_0))
             out = torch.baddbmm(hidden.bias_of_outputs, given, hidden.skip)
             out = torch.baddbmm(out, h, hidden.weight_of_outputs)[..., : len(hidden.outputs)]
-            found[..., hidden.span] = out.view(vae.n_members, self.n_draws, n_rows, -1)
+            found[:, 0, :, hidden.span] = out
         return found
 
     def log_prob(self, values: Tensor, visible: Tensor, given: Tensor | None = None) -> Tensor:
-        """Log-probability of each cell ``(rows, columns)``, the mean over members and draws.
+        """Log-probability of each cell ``(rows, columns)``, the mean over members.
 
         In float64: a cell that is all but certain is unlikely by less than float32 tells from
         nothing, and counts by how few of its column are as unlikely.
         """
         cells = self.vae.likelihood(wide(self._parameters(values, visible, given)))
         each = cells.log_prob(wide(values))
-        return torch.logsumexp(each, (0, 1)) - math.log(len(each) * self.n_draws)
+        return torch.logsumexp(each, (0, 1)) - math.log(len(each))
 
 
 def _hidden(net: Perceptron, before: Tensor) -> Tensor:

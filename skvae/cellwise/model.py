@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from .._component import Shapes
 from .._pass import Batch, Pass
 from ..noise import FixedDraws, Noise
@@ -49,6 +47,9 @@ class CellwiseVAE(GenerativeVAE):
         if not self.trim or self.view is None:
             return step
         per_row = step.log_likelihood.detach().mean(1)
-        lowest = torch.quantile(per_row, self.trim, dim=1, keepdim=True)
-        kept = (per_row >= lowest).to(per_row.dtype)
+        n_left_out = int(self.trim * per_row.shape[1])
+        if not n_left_out:
+            return step
+        highest = per_row.kthvalue(n_left_out, dim=1, keepdim=True).values
+        kept = (per_row > highest).to(per_row.dtype)
         return replace(step, weights=kept / kept.mean(1, keepdim=True))

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..cellwise.cells import N_DRAWS, CellModel
+from ..cellwise.cells import CellModel
 from ..cellwise.density import FlooredMixture
 from ..cellwise.leave_one_out import LeaveOneOut
 from ..cellwise.scaling import REACH
-from ..imputation.model import LOG_SCALE_BOUND
 from .arrays import ACTIVATIONS, array_of
 from .blocks import blocks
 from .codec import Rows
@@ -85,19 +84,19 @@ def _encoded(encoding: Any, values: Value, visible: Value) -> Value:
 
 
 def _log_prob(vae: Any, values: Value, shown: Value) -> Value:
-    leave_one_out = LeaveOneOut(vae, N_DRAWS, "cpu")
+    leave_one_out = LeaveOneOut(vae)
     parameters = _Passes(values.graph, leave_one_out).parameters(shown).cast(np.float64)
     values = values.cast(np.float64)
     parts = zip(blocks(vae.likelihood, parameters), values.parts(vae.likelihood.widths))
     each = values.graph.joined([part.log_prob(cells) for part, cells in parts])
     total = each.log_sum_exp(1).log_sum_exp(0)
-    return total - math.log(vae.n_members * N_DRAWS)
+    return total - math.log(vae.n_members)
 
 
 class _Passes:
     """All passes of ``LeaveOneOut`` as one, along an axis of their own.
 
-    Values are ``(members, passes, rows, width)``, with draws ``(members, draws, passes, rows,
+    Values are ``(members, passes, rows, width)``, of the decoder ``(members, 1, passes, rows,
     width)``.
     """
 
@@ -107,7 +106,7 @@ class _Passes:
         self.activate = ACTIVATIONS[self.network.prior.activation]
 
     def parameters(self, x: Value) -> Value:
-        """What the decoder says of each cell without it, ``(members, draws, rows, width)``."""
+        """What the decoder says of each cell without it, ``(members, 1, rows, width)``."""
         prior, vae = self.network.prior, self.of.vae
         left = self._without(x)
         hidden = prior.weight_0.shape[-1]
@@ -118,13 +117,10 @@ class _Passes:
         out = (out + h @ self._matrix(getattr(prior, f"weight_{end}"))).expanded(1)
         n = vae.n_latents
         rest = prior.weight_skip.shape[-1] - prior.n_outputs
-        loc, raw, context, *_ = out.parts(
+        z, _, context, *_ = out.parts(
             [n, n, prior.n_outputs - 2 * n, rest] if rest else [n, n, prior.n_outputs - 2 * n]
         )
-        eps = array_of(self.of.draws.normal(N_DRAWS, 1, n))[..., None, :]
-        scale = ((raw / LOG_SCALE_BOUND).apply("Tanh") * LOG_SCALE_BOUND).exp()
-        z = loc + scale * eps
-        return self._decoded(self.graph.joined([z, z.zeros() + context]))
+        return self._decoded(self.graph.joined([z, context]))
 
     def _without(self, x: Value) -> Value:
         """First layer and linear path of the prior net, less what hidden columns put in."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .neighbors import Nearest, Neighbors, mean_distance
@@ -37,6 +39,8 @@ class Neighborhood:
     Ramaswamy, Rastogi and Shim, Efficient Algorithms for Mining Outliers from Large Data Sets,
     2000; Breunig et al., LOF: Identifying Density-Based Local Outliers, 2000.
     """
+
+    neighbors_: Any
 
     def __init__(
         self, space: Space, n_neighbors: tuple[int, ...], *, trimmed=False, relative=False
@@ -120,7 +124,7 @@ class Crowd(Neighborhood):
 
     def _distance(self, points: np.ndarray) -> list[np.ndarray]:
         noise = self.space.noise(points)
-        mean = mean_distance(points, self.neighbors_, *self.n_neighbors, noise)
+        mean = mean_distance(points, self.neighbors_, self.n_neighbors[0], noise)
         return [_log(mean, noise)]
 
 
