@@ -34,7 +34,7 @@ class NeighborGraph(Penalty):
     ``score_samples``, ``inverse_transform`` and all else follow the picture.  Codes are in
     units of the layout, where neighbours are within about 1 of one another.
 
-    The decoder is trained for 450 steps at most, ten times as large as the estimator's, on up
+    The decoder is trained for 500 steps at most, ten times as large as the estimator's, on up
     to 256 rows each.
     The weights of rows say how much they count in its training, not where they lie.
 
@@ -82,7 +82,7 @@ class NeighborGraph(Penalty):
     }
     needs_whole_table = keeps_metric = rows_apart = True
     # A decoder of codes that do not move bears large steps, and is soon trained.
-    n_steps, step_factor, largest_batch = 450, 10.0, 256
+    n_steps, step_factor, largest_batch = 500, 10.0, 256
 
     def __init__(self, n_neighbors=15, max_iter=500, keep_neighbors=True, target_weight=0.0):
         super().__init__()
