@@ -358,17 +358,17 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
             return inference.parts_of(X, self.codec_.encode)
         return inference.parts_of(X, self._encode)
 
-    def _infer(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the codes of a table."""
+    def _infer(self, X, statistics=("mean", "stddev")) -> list[np.ndarray]:
+        """Statistics of the posterior of each row."""
         n_rows, parts = self._parts(X)
         coder, device = self._coder(), self._device()
-        loc, scale = (np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in range(2))
+        found = [np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in statistics]
         for rows, encoded in parts:
             with self._arithmetic():
-                loc[rows], scale[rows] = inference.encode(
-                    coder, encoded.inputs, device, encoded.mask
-                )
-        return loc, scale
+                of_part = coder, encoded.inputs, device, encoded.mask, statistics
+                for whole, part in zip(found, inference.encode(*of_part)):
+                    whole[rows] = part
+        return found
 
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""

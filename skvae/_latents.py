@@ -153,7 +153,7 @@ class LatentsMixin:
             )
         decoder = Decoder(self._coder())
         reference = decoder.reference
-        codes = reference if X is None else self._infer(X)[0]
+        codes = reference if X is None else self._infer(X, ["mean"])[0]
         columns = [self.codec_.columns_[position] for position in self.codec_.modelled_index_]
         squared = np.array([statistic == "rms" or is_nominal(column) for column in columns])
         with self._arithmetic():

@@ -99,7 +99,8 @@ def by_parts(method: Callable) -> Callable:
             given = kwargs.get("random_state")
             given = self.random_state if given is None else given
             kwargs["random_state"] = check_random_state(given)
-        return joined([method(self, part, *args, **kwargs) for part in parts_of(self, source)])
+        parts = (method(self, part, *args, **kwargs) for part in parts_of(self, source))
+        return joined(parts, source.n_rows)
 
     return applied
 

@@ -124,7 +124,7 @@ class SupervisedMixin:
                 f"{type(self).__name__}.optimize expects max_iter to be an integer of at least 1, "
                 f"got {max_iter!r}."
             )
-        loc, _ = self._infer(X)
+        (loc,) = self._infer(X, ["mean"])
         vae, device = self._coder(), self._device()
         wanted = torch.as_tensor(self._wanted(target, len(loc)), device=device)[None, None]
         under, given = self._given(self._conditions_of(X), "optimize", len(loc)), None

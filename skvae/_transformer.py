@@ -213,6 +213,7 @@ class VAETransformer(
     """
 
     _parameter_constraints = {**BaseVAE._parameter_constraints, "whiten": ["boolean"]}
+    _joint_start = True
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -290,7 +291,8 @@ class VAETransformer(
         codes : ndarray of shape (n_samples, n_components)
             The latent that carries most first; for their unit see ``whiten``.
         """
-        return self.infer(X)[0]
+        (loc,) = self._infer(X, ["mean"])
+        return self._axes.outward(loc)
 
     @by_parts
     def infer(self, X):

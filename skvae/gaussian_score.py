@@ -135,19 +135,19 @@ class _Layers:
     def __init__(self, half, layers, member: int, unit: Tensor):
         widths = [half.n_inputs, *half.hidden_layer_sizes, half.n_outputs]
         self.activate = half.in_place
-        member = () if layers.single else member
+        own = () if layers.single else member
         self.weights = [
-            torch.as_tensor(weight[member])[:before, :after].T
+            torch.as_tensor(weight[own])[:before, :after].T
             for weight, before, after in zip(layers.weights, widths, widths[1:])
         ]
         self.biases = [
-            torch.as_tensor(bias[member])[:, :width].T
+            torch.as_tensor(bias[own])[:, :width].T
             for bias, width in zip(layers.biases, widths[1:])
         ]
         self.weights[-1], self.biases[-1] = self.weights[-1] * unit, self.biases[-1] * unit
         self.skip = None
         if layers.skip is not None:
-            skip = torch.as_tensor(layers.skip[member])
+            skip = torch.as_tensor(layers.skip[own])
             self.skip = skip[: widths[0], : widths[-1]].T * unit
 
     def run(self, x: Tensor, buffers: list[Tensor], start: Tensor, out: Tensor) -> None:

@@ -7,7 +7,7 @@ neither its neighbours nor how many rows are asked for at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,19 +111,19 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def encode(
-    vae: VAE, inputs: np.ndarray, device, mask: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior mean and standard deviation of the first member, ``(rows, n_components)``.
+    vae: VAE, inputs: np.ndarray, device, mask: np.ndarray | None = None,
+    statistics: Sequence[str] = ("mean", "stddev"),
+) -> list[np.ndarray]:  # fmt: skip
+    """Statistics of the posterior of the first member, each ``(rows, n_components)``.
 
     ``mask (rows, columns)`` says which cells are observed, for models that must know.
     """
 
     def infer(x: Tensor, seen: Tensor | None) -> tuple[Tensor, ...]:
         posterior = vae.infer(x, mask=seen)
-        return posterior.mean[0, 0], posterior.stddev[0, 0]
+        return tuple(getattr(posterior, statistic)[0, 0] for statistic in statistics)
 
-    loc, scale = in_chunks(infer, [inputs, mask], device, chunk_rows(width=inputs.shape[1]))
-    return loc, scale
+    return in_chunks(infer, [inputs, mask], device, chunk_rows(width=inputs.shape[1]))
 
 
 def categories(vae: VAE, inputs: np.ndarray, device) -> np.ndarray:

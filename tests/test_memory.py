@@ -89,6 +89,7 @@ CALLS = {
 )
 def test_fewer_rows_at_once(call, error, model, room):
     X = table()
+    room.seen.clear()
     expected = CALLS[call](model, X)
     most = max(room.seen)
     room.rows, room.error = most // 3, error
