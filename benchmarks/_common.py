@@ -123,11 +123,14 @@ class Cost(NamedTuple):
     result: Any = None
 
 
-def whole_process(arguments: Sequence[str]) -> Cost:
-    """Run Python with these arguments; what it writes to the path in RESULT is the result."""
+def whole_process(arguments: Sequence[str], **variables: str) -> Cost:
+    """Run Python with these arguments; what it writes to the path in RESULT is the result.
+
+    ``variables`` are added to the environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result, log = Path(folder, "result.json"), Path(folder, "log.txt")
-        environment = os.environ | {"RESULT": str(result)}
+        environment = os.environ | {"RESULT": str(result)} | variables
         with log.open("w") as stream:
             started = time.perf_counter()
             process = subprocess.Popen(

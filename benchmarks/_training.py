@@ -144,6 +144,10 @@ PyOD is spared the scoring of the training rows at the end of its `fit`.
 
 
 def training(rounds: int) -> list[str]:
+    return [*paragraphs(TRAINING_NOTES), missing_peers(), "", *training_table(rounds)]
+
+
+def training_table(rounds: int) -> list[str]:
     one_thread()
     peers = found_peers()
     names = [BARE, GENERAL, RELU, DEFAULT, *peers]
@@ -172,7 +176,7 @@ def training(rounds: int) -> list[str]:
             row.append(cell)
         print(f"d={d}, batch {batch_size}:", " | ".join(cells), flush=True)
     header = ["", *(f"d={d}, batch {batch_size}" for d, batch_size, _ in CASES)]
-    return [*paragraphs(TRAINING_NOTES), missing_peers(), "", *markdown_table(header, rows)]
+    return markdown_table(header, rows)
 
 
 STACK_NOTES = f"""

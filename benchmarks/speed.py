@@ -3,7 +3,7 @@
 One thread; what is compared runs alternately in the same run, and the least time of each is kept.
 Ratios are the figures to use: absolute ones belong to the machine.
 
-    python benchmarks/speed.py [--rounds 5] [--only training,search,scoring,startup,stacks]
+    python benchmarks/speed.py [--rounds 5] [--only training,kernels,search,scoring,startup,stacks]
 
 Peers that are not installed are left out and named (``pip install pyod pythae skorch``).  Results
 go to ``benchmarks/results/speed.md``; sections that were not measured keep what they said.
@@ -18,6 +18,7 @@ from pathlib import Path
 # First of all, because it holds the libraries to one thread.
 from _common import RESULTS  # isort: skip
 
+import _kernels
 import _scoring
 import _search
 import _training
@@ -25,6 +26,7 @@ from _report import Machine, write
 
 SECTIONS = {
     "training": ("Training", _training.training),
+    "kernels": ("Kernels for AVX-512", _kernels.kernels),
     "search": ("Search", _search.search),
     "scoring": ("Scoring", _scoring.scoring),
     "startup": ("Start-up", _scoring.startup),
