@@ -61,7 +61,8 @@ class ExplanationMixin:
         contributions : pandas DataFrame of shape (n_samples, n_features)
             Nats that each cell adds to the score of its row beyond a typical cell of its column,
             the median of rows held out: negative for cells that make the row odd, NaN for
-            missing cells, 0 for constant columns and conditions.  See Notes.
+            missing cells, 0 for conditions and for constant columns that hold their value.  See
+            Notes.
         normal : array or DataFrame of shape (n_samples, n_features)
             Most plausible value of each cell, also of missing ones, given the cells of its row
             that are not odd, in the container of ``X``; only with ``return_normal=True``.
@@ -107,6 +108,8 @@ class ExplanationMixin:
         out = np.zeros((len(odd.terms), self.n_features_in_))
         relative = np.where(cells.mask, odd.terms - attribution.typical, np.nan)
         out[:, self._modelled_places()] = relative
+        departed = self.constants_.departed(X)
+        out[:, self.constants_.places[: departed.shape[1]]] = -self.constants_.nats * departed
         names = self._cell_names()
         if attribution.evidence.has_rest:
             names.append(CODE)

@@ -22,6 +22,7 @@ from ._sources import by_parts, fits_sources
 from ._trimming import TrimmingMixin
 from ._undo import all_or_nothing
 from .scores import SCORES, Score
+from .scores.constants import Constants
 
 
 class VAEOutlierDetector(  # type: ignore[misc]
@@ -174,6 +175,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
         The model of each fold, if ``conformal`` is a number of them.
     typical_cells_ : ndarray of shape (n_features,)
         Nats that the median cell of each column adds to the sum that ``explain`` is of.
+    constants_ : Constants
+        Columns of one value: ``places``, ``values``, and the ``nats`` that another one costs.
     codec_ : TableCodec
         What was learned about the columns.
     vae_ : VAE
@@ -363,6 +366,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         self.score_ = self._resolve_score()
         with self._arithmetic():
             scores = self.score_.fit_rows(self, X, held_out)
+        self.constants_ = Constants(self.codec_, len(scores))
         self._fit_explanation(X, held_out)
         self._set_threshold(X, sample_weight, held_out, scores)
 

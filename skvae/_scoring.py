@@ -14,6 +14,7 @@ from ._sources import by_parts
 from .context import deviations
 from .scores import SCORES, Score
 from .scores.gaps import Gaps, inputs_without_flags
+from .table import check_table
 from .table.codec import Encoded
 
 
@@ -38,6 +39,9 @@ class ScoringMixin:
     def score_samples(self, X):
         """How normal each row is, by ``score_function``.
 
+        A number or flag that differs from the one value that its column had in ``fit`` lowers
+        the score by ``constants_.nats``, whatever the function.
+
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
@@ -52,7 +56,14 @@ class ScoringMixin:
         # Searches limit the threads of BLAS for all threads at once: within limits that are ours
         # they find nothing else to put back.
         with self._arithmetic():
-            return self.score_.rows(self, X)
+            return self._less_departures(X, self.score_.rows(self, X))
+
+    def _less_departures(self, X, scores: np.ndarray) -> np.ndarray:
+        """Scores less what cells of constant columns take from them."""
+        if not len(self.constants_.places):
+            return scores
+        X = check_table(self, X, reset=False)
+        return scores - self.constants_.nats * self.constants_.departed(X).sum(1)
 
     def score(self, X, y=None):
         """Mean log-likelihood of rows, for model selection, whatever the score function.

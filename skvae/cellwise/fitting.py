@@ -31,8 +31,8 @@ LEARNING_RATE, WEIGHT_DECAY = 7e-3, 0.1
 # An epoch has so many steps, whatever the table.
 N_EPOCHS, STEPS_PER_EPOCH = 10, 20
 SMALLEST_BATCH, LARGEST_BATCH = 128, 256
-# Fewer held-out rows decide nothing.
-FEWEST_HELD_OUT = 10
+# Fewer held-out rows decide nothing, and more no more.
+FEWEST_HELD_OUT, MOST_HELD_OUT = 10, 1000
 
 
 def fit_cellwise(
@@ -107,7 +107,7 @@ def _split(mask, held_out, rng) -> tuple[np.ndarray, np.ndarray | None]:
         trained = filled
     if len(judged) < FEWEST_HELD_OUT or len(judged) == len(filled):
         return trained, None
-    return trained, rng.permutation(judged)
+    return trained, rng.permutation(judged)[:MOST_HELD_OUT]
 
 
 def _one_epoch(index, batch_size: int, rng) -> np.ndarray:

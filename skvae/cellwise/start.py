@@ -71,7 +71,9 @@ def _regressions(encoding: CellEncoding, values: Tensor, seen: Tensor) -> tuple[
     shown = encoding(values[None, None], seen[None, None].to(values.dtype))[0, 0]
     x = shown[:, used].cpu().numpy().astype(np.float64)
     unit = np.maximum(x.std(0), RARE)
-    precision = np.linalg.inv(ledoit_wolf(x / unit)[0])
+    covariance, _ = ledoit_wolf(x / unit)
+    # As if another row stood far from the others in every direction: a few tell little.
+    precision = np.linalg.inv(covariance + np.eye(len(covariance)) / len(x))
     variance = 1.0 / np.diag(precision)[:n]
     slopes = -SHRINKAGE * precision[:, :n] * variance / unit[:, None] * unit[:n]
     slopes[np.arange(n), np.arange(n)] = 0.0
@@ -83,5 +85,5 @@ def _regressions(encoding: CellEncoding, values: Tensor, seen: Tensor) -> tuple[
         matrix[place[0]] = -usual @ matrix[place[1:]]
     # What is left of the variance: 1 - R^2, and what is shrunk away of R^2.
     left = variance + (1.0 - SHRINKAGE) ** 2 * np.maximum(1.0 - variance, 0.0)
-    like = {"dtype": values.dtype, "device": values.device}
-    return torch.as_tensor(matrix, **like), torch.as_tensor(np.sqrt(left) * unit[:n], **like)
+    found = torch.as_tensor(matrix), torch.as_tensor(np.sqrt(left) * unit[:n])
+    return found[0].to(values), found[1].to(values)

@@ -159,8 +159,19 @@ def unlikelihood(statistic: Any, export: Export, rows: Described) -> Value:
 
 def score(export: Export) -> Value:
     """Score of each row ``(rows, 1)``, by the detector's own function."""
-    fitted = export.estimator.score_
-    return SCORES(fitted)(fitted, export)
+    fitted, constants = export.estimator.score_, export.estimator.constants_
+    found = SCORES(fitted)(fitted, export)
+    if not len(constants.places):
+        return found
+    cells = export.cells.numbers(constants.places.tolist())
+    # What is missing is equal to nothing, not even to itself.
+    departed = cells.equals(cells) & ~_same(cells, constants.values)
+    return found - departed.cast(np.float64).sum(-1, keep=True) * constants.nats
+
+
+def _same(cells: Value, values: np.ndarray) -> Value:
+    """Where numbers are those values, but for rounding."""
+    return (cells - values).apply("Abs") <= 16 * np.finfo(np.float64).eps * np.abs(values)
 
 
 def decision(export: Export) -> Value:

@@ -18,7 +18,7 @@ from .statistics import STATISTICS, CellSurprise
 from .surprise import Surprise
 
 # Of more rows a random choice of so many says how rare something is, and is compared with.
-MOST_REFERENCE_ROWS = 20_000
+MOST_REFERENCE_ROWS = 10_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
@@ -46,7 +46,7 @@ class BlendedScore(Score):
     rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
     these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
     its own neighbour, and where more rows are as far as the last neighbour than belong to them,
-    each counts by a share.  At most 20,000 rows are kept.
+    each counts by a share.  At most 10,000 rows are kept.
 
     Attributes
     ----------
