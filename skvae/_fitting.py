@@ -77,6 +77,8 @@ class FittingMixin(SourceMixin):
     """The steps of ``fit``; what is fitted, and with which parameters, is the estimator's."""
 
     codec_: TableCodec
+    # Whether training starts at one linear model of continuous columns, flags and categories.
+    _joint_start = False
 
     if TYPE_CHECKING:
 
@@ -180,7 +182,7 @@ class FittingMixin(SourceMixin):
                 rows = rows if codes is None else replace(rows, codes=codes)
             if self.init == "linear":
                 with self._arithmetic():
-                    start_at_linear_model(self.vae_, rows, train_index, cache)
+                    start_at_linear_model(self.vae_, rows, train_index, cache, self._joint_start)
         self.vae_.to(noise.device)
         settings = self._settings(n_rows, n_epochs)
         return Job(rows, train_index, validation_index, noise, seeds, settings, kept, not first)

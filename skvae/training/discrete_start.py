@@ -1,4 +1,4 @@
-"""The linear start of tables of flags and categories, which have no continuous column."""
+"""The linear start of tables with flags and categories, alone or beside continuous columns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ MAX_COLUMNS = 1000
 RIDGE = 1e-3
 
 
-def starts_at_indicators(likelihood) -> bool:
-    """Whether there is no continuous column to start at, but flags or categories."""
+def starts_at_indicators(vae, jointly: bool) -> bool:
+    """Whether flags and categories have a say in where training starts.
+
+    They have where there is no continuous column, and ``jointly`` beside free ones: a model of
+    the continuous columns alone would spend all latents on these.
+    """
+    likelihood = vae.likelihood
     taken = sum(part.n_expanded for part in likelihood.parts if part.has_slopes)
-    return not likelihood.n_locations and 0 < taken <= MAX_COLUMNS
+    if not likelihood.n_locations or not 0 < taken <= MAX_COLUMNS:
+        return 0 < taken <= MAX_COLUMNS
+    plain = vae.encodes and not vae.n_conditions and vae.n_latents == vae.n_continuous
+    return jointly and plain and vae.network.has_linear_path and likelihood.given_noise is None
 
 
 def model_of_indicators(vae, rows: Rows, index: Tensor, means: Tensor, floor: float):
-    """Probabilistic PCA of the indicators of flags and categories, as a start.
+    """Probabilistic PCA of continuous columns and indicators of the others, as a start.
 
     From zero weights a model of categories hardly gets away: no code tells anything yet.
 
@@ -45,6 +53,14 @@ def model_of_indicators(vae, rows: Rows, index: Tensor, means: Tensor, floor: fl
     matrix, offset : ndarray (n_inputs, n_components), (n_components,)
         Of the linear encoder.
     log_scale : ndarray (n_components,)
+    scale : ndarray (n_locations,)
+        Of what is left of the continuous columns.
+
+    Or None where so many components leave nothing of a table with continuous columns.
+
+    References
+    ----------
+    Pagès, Analyse factorielle de données mixtes, 2004.
     """
     likelihood = vae.likelihood
     batch = rows.take(index[None, :MAX_ROWS])
@@ -55,13 +71,20 @@ def model_of_indicators(vae, rows: Rows, index: Tensor, means: Tensor, floor: fl
     mask = None if seen is None else seen[:, taken].cpu().numpy() > 0
     weights = None if batch.weights is None else batch.weights[0].cpu().numpy()
     model, _ = linear_model(cells, mask, weights, vae.n_continuous, floor, True, None)
+    n_locations = likelihood.n_locations
+    if n_locations and model.variance[0] <= floor:
+        return None
     filled = cells if mask is None else np.where(mask, cells, model.mean)
     to_code, shift, log_scale = model.posterior()
     codes = filled @ to_code + shift
     matrix, offset = _regression(batch.inputs[0, 0, :, : vae.n_inputs].cpu().numpy(), codes)
     loadings = np.zeros((vae.n_continuous, likelihood.n_parameters))
     loadings[:, places] = model.loadings.T * slopes
-    return loadings, matrix, offset, log_scale
+    left = (cells - model.mean - codes @ model.loadings.T)[:, :n_locations]
+    share = np.ones_like(left) if mask is None else mask[:, :n_locations].astype(np.float64)
+    share = share if weights is None else share * weights[:, None]
+    variance = (share * left**2).sum(0) / np.maximum(share.sum(0), 1e-12)
+    return loadings, matrix, offset, log_scale, np.sqrt(np.maximum(variance, floor))
 
 
 def _taken(likelihood, means: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,9 +92,10 @@ def _taken(likelihood, means: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarra
     taken, slopes, places = [], [], []
     expanded = parameters = 0
     for part, mean in zip(likelihood.parts, means.split([p.n_expanded for p in likelihood.parts])):
-        if part.has_slopes:
+        if part.has_slopes or part.n_locations:
+            slope = part.slopes(mean) if part.has_slopes else mean.new_ones(len(mean))
             taken.append(np.arange(expanded, expanded + part.n_expanded))
-            slopes.append(part.slopes(mean).cpu().numpy().astype(np.float64))
+            slopes.append(slope.cpu().numpy().astype(np.float64))
             places.append(np.arange(parameters, parameters + part.n_expanded))
         expanded += part.n_expanded
         parameters += part.n_parameters

@@ -22,14 +22,16 @@ STARTED_ROWS = 4096
 
 
 @torch.no_grad()
-def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | None = None) -> None:
+def start_at_linear_model(
+    vae, rows: Rows, train_index: Tensor, cache: dict | None = None, jointly: bool = False
+) -> None:
     """Set each member to the maximum-likelihood linear model of its rows.
 
     Continuous columns start at factor analysis or probabilistic PCA, whichever predicts
-    held-out rows better; the others at their marginals.  Where there are none, flags and
-    categories start at probabilistic PCA of their indicators.  A network without a linear path
-    starts with the noise and the marginals only.  Under conditions the linear model is that of
-    what a linear regression on them leaves.
+    held-out rows better; the others at their marginals.  Where there are none, or ``jointly``,
+    flags and categories start at probabilistic PCA of their indicators.  A network without a
+    linear path starts with the noise and the marginals only.  Under conditions the linear model
+    is that of what a linear regression on them leaves.
 
     Parameters
     ----------
@@ -40,12 +42,16 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
     train_index : Tensor (members, rows)
     cache : dict, optional
         Filled with the linear models; further calls with it take those of the same rows.
+    jointly : bool, default=False
+        Whether one linear model is of continuous columns, flags and categories, so that codes
+        tell of all of them and not of the continuous columns first.  Where so many components
+        leave no noise the continuous columns start alone, as under conditions.
     """
     cache = {} if cache is None else cache
     n_members = len(train_index)
     same = bool((train_index == train_index[:1]).all())
     distinct = train_index[:1] if same else train_index
-    starts = [_start_of_member(vae, rows, index, cache) for index in distinct]
+    starts = [_start_of_member(vae, rows, index, cache, jointly) for index in distinct]
     if same:
         starts = starts * n_members
     stacked = [torch.stack(parts) for parts in zip(*starts)]
@@ -80,14 +86,18 @@ def start_at_linear_model(vae, rows: Rows, train_index: Tensor, cache: dict | No
         vae.missingness.start(1.0 - rows.mask[train_index].float().mean(1))
 
 
-def _start_of_member(vae, rows: Rows, index: Tensor, cache: dict) -> tuple[Tensor, ...]:
+def _start_of_member(
+    vae, rows: Rows, index: Tensor, cache: dict, jointly: bool
+) -> tuple[Tensor, ...]:
     n_locations = vae.likelihood.n_locations
     means = _cell_means(vae.likelihood, rows, index)
-    if starts_at_indicators(vae.likelihood):
+    parts = None
+    if starts_at_indicators(vae, jointly and not rows.is_lagged):
         parts = model_of_indicators(vae, rows, index, means, FLOOR)
+    if parts is not None:
         found = [torch.as_tensor(part, dtype=means.dtype, device=means.device) for part in parts]
         found[0] = _under_conditions(vae, found[0])
-        return *found, means, means.new_zeros(0), torch.tensor(True, device=means.device)
+        return *found[:4], means, found[4], torch.tensor(True, device=means.device)
     shared, slopes = True, None
     # Where codes are known only the kind of noise is asked for, if it is open.
     asked = vae.encodes or vae.likelihood.shares_noise is None
