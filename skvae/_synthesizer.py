@@ -54,23 +54,24 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Normals in the mixture of each continuous cell.
     n_members : int, default=2
         Models trained as one stack.
-    n_draws : int, default=2
+    n_draws : int, default=1
         Codes per row that the bound weighs in training.
-    max_iter : int, default=40
-        Epochs at most.  An epoch of a small table goes through it several times, so that it
-        has at least forty steps.
+    max_iter : int, default=160
+        Epochs at most.  The step size falls to nothing about every forty epochs.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` takes a sixteenth of the rows, from 32 to 512.
     learning_rate_init : float, default=7e-3
-        Largest step size; it rises first and falls along a cosine.
+        Largest step size; it rises first, falls along a cosine about every forty epochs, and
+        begins again lower.
     weight_decay : float, default=0.1
         Decoupled decay of the weight matrices, per unit of step size.
     early_stopping : bool, default=True
         Whether members stop, and keep their best weights, by held-out rows.
     validation_fraction : float, default=0.1
         Share of the rows that a member holds out; members hold out different ones.
-    n_iter_no_change : int, default=20
-        Epochs without improvement before a member stops.
+    n_iter_no_change : int, default=40
+        Epochs without improvement before a member stops; fewer than a fall of the step size
+        takes would stop where the next one begins.
     tol : float, default=1e-4
         Smallest improvement that counts, nats per row.
     checkpoint : path or None, default=None
@@ -158,14 +159,14 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         activation="silu",
         n_mixture_components=5,
         n_members=2,
-        n_draws=2,
-        max_iter=40,
+        n_draws=1,
+        max_iter=160,
         batch_size="auto",
         learning_rate_init=7e-3,
         weight_decay=0.1,
         early_stopping=True,
         validation_fraction=0.1,
-        n_iter_no_change=20,
+        n_iter_no_change=40,
         tol=1e-4,
         checkpoint=None,
         column_kinds=None,

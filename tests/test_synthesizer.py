@@ -14,7 +14,7 @@ from skvae.noise import Noise
 from skvae.synthesis.critic import _trust
 from skvae.synthesis.masks import UniformMask
 
-QUICK = {"max_iter": 8, "n_members": 2, "hidden_layer_sizes": (48, 48), "random_state": 0}
+QUICK = {"max_iter": 24, "n_members": 2, "hidden_layer_sizes": (48, 48), "random_state": 0}
 
 
 def mixed_table(n=600, seed=0):

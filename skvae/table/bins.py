@@ -9,7 +9,11 @@ from .categories import CategoricalColumn
 from .columns import NumericColumn
 from .margins import Margin, resolution
 
+# Bins per column; more where there are so many rows for each, so that what lies within a bin
+# matters less the more is known of it.
 MAX_BINS = 32
+MOST_BINS = 128
+ROWS_PER_BIN = 32
 # A column of at most so many distinct values has no shape that a density could follow.
 FEW_VALUES = 64
 
@@ -57,7 +61,7 @@ class BinnedColumn(NumericColumn):
     @classmethod
     def of(cls, name, form, had_missing, values, shares, n_rows: int, eps) -> BinnedColumn:
         """Make the column of increasing distinct values with these shares."""
-        place = _places(shares)
+        place = _places(shares, n_rows)
         first = np.flatnonzero(np.diff(place, prepend=-1))
         low, high = np.minimum.reduceat(values, first), np.maximum.reduceat(values, first)
         wide = low < high
@@ -128,13 +132,14 @@ class BinnedColumn(NumericColumn):
         return np.where(missing, np.nan, cells), None
 
 
-def _places(shares: np.ndarray) -> np.ndarray:
+def _places(shares: np.ndarray, n_rows: int) -> np.ndarray:
     """Bin of each distinct value: its own where it is large, else one of about equal shares."""
-    if len(shares) <= MAX_BINS:
+    most = int(np.clip(n_rows // ROWS_PER_BIN, MAX_BINS, MOST_BINS))
+    if len(shares) <= most:
         return np.arange(len(shares))
-    atom = shares > 1.0 / MAX_BINS
+    atom = shares > 1.0 / most
     rest = np.where(atom, 0.0, shares)
-    n_bins = max(int(np.ceil(MAX_BINS * rest.sum())), 1)
+    n_bins = max(int(np.ceil(most * rest.sum())), 1)
     group = np.floor((np.cumsum(rest) - 0.5 * rest) / rest.sum() * n_bins).astype(int)
     # A bin ends where a large value stands.
     bounds = np.r_[True, (np.diff(group) > 0) | atom[1:] | atom[:-1]]
