@@ -324,3 +324,13 @@ def test_margins_of_two_values(values):
     margin = Margin.fit(values, np.array([0.5, 0.5]), 100)
     assert np.isfinite(margin.forward(values)).all()
     assert_array_equal(margin.backward(np.array([-1.0, 1.0])), values)
+
+
+def test_recurring_values_have_bins_of_their_own_where_rows_are_many():
+    rng = np.random.default_rng(0)
+    for n, own in ((8000, True), (500, False)):
+        spikes = np.where(rng.uniform(size=n) < 0.9, 0, rng.choice(200, n) + 1000)
+        spikes[: n // 100], spikes[n // 100 : n // 50] = 5013, 7688
+        column = TableCodec(margins="rank").fit(spikes[:, None].astype(float)).columns_[0]
+        atoms = set(column.low[column.atoms])
+        assert ({5013.0, 7688.0} <= atoms) is own and column.size <= 128

@@ -1,6 +1,7 @@
 """VAESynthesizer: rows like those of a table, conditions, the critic, bad input."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from skvae import VAESynthesizer
 from skvae.metrics import closest_record, column_shapes, pair_trends
 from skvae.noise import Noise
 from skvae.synthesis.critic import _trust
+from skvae.synthesis.fitting import CyclicSettings
 from skvae.synthesis.masks import UniformMask
 
 QUICK = {"max_iter": 24, "n_members": 2, "hidden_layer_sizes": (48, 48), "random_state": 0}
@@ -117,6 +119,51 @@ def test_conditional_shares_of_a_known_discrete_table():
         rows = synthesizer.sample(1000, given={"cause": level})
         error = (share * (1 - share) * (1 / 1000 + 2 / 1500)) ** 0.5
         assert abs((rows["effect"] == "on").mean() - share) < 4 * error
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"size": 40.0}, {"age": 400}, {"group": "a", "size": 8.0}, {"price": 90.0, "size": -1.0}],
+    ids=["far", "far-bin", "category-number", "numbers"],
+)
+def test_conditions_that_no_row_is_like_are_told(synthesizer, given):
+    with pytest.warns(UserWarning, match="200 rows are worth about"):
+        rows, size = synthesizer.sample(200, given=given, return_effective_size=True)
+    assert len(rows) == 200 and size < 20
+
+
+def test_conditions_that_rows_meet_count_in_full(synthesizer, table):
+    few = table.sample(20, random_state=0)[["group", "size", "flag"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in ({"group": "a", "size": 0.5}, {"age": 41}, {"price": 2.7, "size": 2.0}):
+            assert synthesizer.sample(50, given=given, return_effective_size=True)[1] == 50
+        assert synthesizer.sample(given=few, return_effective_size=True)[1] > 15
+    # One impossible condition of two takes its half.
+    apart = [{"size": 1.0}, {"size": 40.0}]
+    assert synthesizer.sample(given=apart, return_effective_size=True)[1] == pytest.approx(1.0)
+
+
+def test_combinations_of_no_probability_are_told():
+    code = np.random.default_rng(0).choice(4, 2000)
+    X = pd.DataFrame({"part": np.array(list("abcd"))[code], "of": np.array(list("ppqq"))[code]})
+    X["size"] = code + np.random.default_rng(1).normal(size=2000)
+    synthesizer = VAESynthesizer(**QUICK).fit(X.astype({"part": "category", "of": "category"}))
+    assert (
+        synthesizer.sample(100, given={"part": "a", "of": "p"}, return_effective_size=True)[1]
+        == 100
+    )
+    with pytest.warns(UserWarning, match="unlikely under the model"):
+        synthesizer.sample(100, given={"part": "a", "of": "q"})
+
+
+def test_step_size_falls_to_nothing_and_begins_again_lower():
+    settings = CyclicSettings(160, 32, 1e-2)
+    tops, ends = [settings.rate(e) for e in (3.3, 40, 80, 120)], [39.9, 79.9, 119.9, 159.9]
+    assert tops == sorted(tops, reverse=True) and tops[-1] > 3e-3
+    assert all(settings.rate(e) < 1e-5 for e in ends)
+    short = CyclicSettings(10, 32, 1e-2)
+    assert short.rate(5.0) > 4e-3 and short.rate(9.9) < 1e-5
 
 
 def test_critic_mends_a_poor_generator(table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..table.conditions import Conditions
 from .critic import Critic
 from .drawing import draw
 from .model import GenerativeVAE
+from .support import support
 
 # So many rows are drawn at most for each that is asked for; the rest is then filled with the
 # best of those that were not accepted.
@@ -44,15 +46,14 @@ class Sampler:
             cells, uniform, size = self._accepted(n, values, known)
             return self.codec.decode(cells, uniform=uniform), size
         conditions = Conditions(self.codec, given, self.asker)
+        conditions.check_count(n)
         encoded = self.codec.encode(conditions.frame)
         known = np.ones(encoded.values.shape, dtype=bool) if encoded.mask is None else encoded.mask
-        if conditions.is_one:
-            cells, uniform, size = self._accepted(n, encoded.values, known)
-        else:
-            conditions.check_count(n)
-            cells, uniform, size = self._one_each(encoded.values, known)
+        drawn = partial(self._accepted, n) if conditions.is_one else self._one_each
+        cells, uniform, size = drawn(encoded.values, known)
+        share = support(self.codec, self.vae, encoded, known, rng, device)
         table = self.codec.decode(cells, uniform=uniform)
-        return conditions.put_into(table), size
+        return conditions.put_into(table), size * float(share.mean())
 
     def _drawn(self, values, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, where their cells lie within bins, and the log-probability to accept each."""
