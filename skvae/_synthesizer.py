@@ -208,7 +208,9 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
-            Rows with or without missing cells; drawn rows have none.
+            Rows with or without missing cells; drawn rows have none.  Of a large source (a file,
+            say) it takes a sample: 65,536 rows, fewer where they have more than 256 columns,
+            and with them the extremes and each category.  The critic meets 20,000 of them.
         y : None
             Ignored.
 
