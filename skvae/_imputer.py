@@ -67,7 +67,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Non-linearity of the hidden layers.
     n_members : int, default=4
         Models trained as one stack.
-    n_draws : int, default=8
+    n_draws : int, default=4
         Codes per row and member that a prediction averages over.
     max_iter : int, default=6
         Epochs at most.  An epoch of a small table goes through it several times, so that it
@@ -188,7 +188,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         hidden_layer_sizes=(64, 64),
         activation="silu",
         n_members=4,
-        n_draws=8,
+        n_draws=4,
         max_iter=6,
         batch_size="auto",
         learning_rate_init=1e-2,
@@ -243,8 +243,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Rows with or without gaps.
+        X : array-like, DataFrame or source of shape (n_samples, n_features)
+            Rows with or without gaps.  Of a source that is too large for memory, a Parquet file
+            for example, a random sample is learned from.
         y : None
             Ignored.
 
@@ -333,8 +334,10 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Lower and upper bounds that hold a missing number with this probability.
 
         The bounds are quantiles of the errors on held-out cells around the imputation, in
-        units of the spread that the ensemble predicts for the cell.  They are right on
-        average over cells that are missing like the held-out ones: at random.
+        units of a spread that is predicted for each cell, by the variances of the ensemble
+        and of a normal distribution and by how far regressors and trees are apart.  So bounds
+        are wider where rows are unlike the others, and right on average where gaps depend on
+        cells that are seen.
 
         Parameters
         ----------

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.impute import SimpleImputer
 
 from skvae import VAEImputer
 from skvae.imputation.gaussian import NOISE, WIDEST, Gaussian
 from skvae.imputation.layout import Layout
-from skvae.imputation.regression import Ridge, SmoothRidge
+from skvae.imputation.refinement import numeric_weights
+from skvae.imputation.regression import N_TREES, Ridge, SmoothRidge, Trees
+from skvae.imputation.residuals import Spread
 
 
 def numbers(d):
@@ -101,8 +104,8 @@ def test_smooth_ridge_bends_and_predicts_each_row_by_the_others():
     new = rng.normal(size=(400, 2))
     truth = np.sin(2 * new[:, 0]) + new[:, 1] ** 2
     smooth = SmoothRidge(np.random.RandomState(0))
-    left_out = smooth.fit_left_out(A, y)[:, 0]
-    error = np.std(smooth.predict(new)[:, 0] - truth)
+    left_out = smooth.fit_left_out(A, y).mean[:, 0]
+    error = np.std(smooth.predict(new).mean[:, 0] - truth)
     line = np.std(Ridge().fit(A, y).predict(new)[:, 0] - truth)
     assert error < 0.4 * line
     # Leaving out tells the error on new rows, which a fit to the rows themselves does not.
@@ -116,7 +119,97 @@ def test_smooth_ridge_is_a_straight_line_where_the_truth_is():
     y = A @ [1.0, -2.0, 0.5, 0.0]
     smooth = SmoothRidge(np.random.RandomState(0)).fit(A, y)
     inside = np.random.default_rng(1).uniform(-1.2, 1.2, size=(200, 4))
-    assert np.abs(smooth.predict(inside)[:, 0] - inside @ [1.0, -2.0, 0.5, 0.0]).max() < 0.1
+    assert np.abs(smooth.predict(inside).mean[:, 0] - inside @ [1.0, -2.0, 0.5, 0.0]).max() < 0.1
+
+
+def test_only_numbers_are_told_by_the_normal_distribution():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    layout = Layout((("continuous", (1,)), ("categorical", (2,))))
+    table = np.column_stack([x, x > 0, x <= 0]).astype(float)
+    mask = np.ones((200, 2), dtype=bool)
+    mean, variance = Gaussian(layout, rng).fit(table, mask).without_each(table, mask)
+    assert np.corrcoef(mean[:, 0], x)[0, 1] > 0.6 and (variance[:, 0] > 0).all()
+    assert not mean[:, 1:].any() and not variance[:, 1:].any()
+
+
+@pytest.mark.parametrize("n_classes", [None, 4])
+def test_trees_answer_as_those_of_scikit_learn(n_classes):
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(300, 4))
+    y = A[:, 0] + 0.3 * rng.normal(size=300)
+    kind, options, told = ExtraTreesRegressor, {"max_features": 0.7}, "oob_prediction_"
+    if n_classes:
+        y = np.digitize(y, [-0.5, 0.5]) + 1
+        kind, options = ExtraTreesClassifier, {"min_samples_leaf": 2}
+        told = "oob_decision_function_"
+    trees = Trees(n_classes, np.random.RandomState(0))
+    found = trees.fit_left_out(A, y)
+    theirs = kind(N_TREES, bootstrap=True, oob_score=True, random_state=trees.seed, **options).fit(
+        A, y
+    )
+    left_out = getattr(theirs, told).reshape(300, -1)
+    assert_allclose(found.mean[:, -left_out.shape[1] :], left_out)
+    new = rng.normal(size=(50, 4))
+    answer = trees.predict(new)
+    if n_classes:
+        # The class that fit never saw.
+        assert not answer.mean[:, 0].any()
+        assert_allclose(answer.mean[:, 1:], theirs.predict_proba(new))
+        return
+    assert_allclose(answer.mean[:, 0], theirs.predict(new))
+    each = np.stack([tree.predict(new) for tree in theirs.estimators_])
+    assert_allclose(answer.variance, each.var(0, ddof=1))
+    assert not answer.excess.any()
+    # A third of the trees are asked about a row of their own.
+    share = (found.excess / found.variance).mean()
+    assert 0.3 < N_TREES * share / (1 / 0.37 - 1) < 3
+
+
+def test_error_that_averages_out_takes_no_weight():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=2000)
+    noise = rng.normal(size=(2000, 2))
+    # The second is the better one, but for noise that all of its trees would not have.
+    parts = np.column_stack([truth + 0.4 * noise[:, 0], truth + 0.5 * noise[:, 1]])
+    excess = np.array([0.0, 2000 * (0.5**2 - 0.2**2)])
+    assert numeric_weights(parts, truth, excess)[1] > 0.65
+    assert numeric_weights(parts, truth)[1] < 0.5
+
+
+def test_spread_grows_with_doubts_beyond_those_of_held_out_cells():
+    rng = np.random.default_rng(0)
+    scale = np.exp(rng.normal(size=(400, 1)))
+    guesses = np.hstack([np.ones((400, 1)), scale**2])
+    spread = Spread(guesses, scale[:, 0] * rng.normal(size=400))
+    far = spread(np.array([[1.0, 100.0], [1.0, 1.0]]))
+    assert 6 < far[0] / far[1] < 12
+    # A file of an earlier version, without floor, that knew one guess.
+    spread.__dict__.pop("floor")
+    spread.powers = spread.powers[:1]
+    assert np.isfinite(spread(guesses)).all()
+
+
+def test_intervals_hold_where_gaps_depend_on_what_spreads_errors(monkeypatch):
+    rng = np.random.default_rng(0)
+    level = rng.uniform(size=1200)
+    X = np.column_stack([level, 3 * level + 2 * level**2 * rng.normal(size=1200)])
+    X = np.hstack([X, rng.normal(size=(1200, 2))])
+    gone = rng.uniform(size=1200) < 0.8 * level**2
+    hidden = X.copy()
+    hidden[gone, 1] = np.nan
+
+    def covered():
+        lower, upper = VAEImputer(random_state=0).fit(hidden).predict_interval(hidden)
+        return ((lower <= X) & (X <= upper))[gone, 1].mean()
+
+    assert 0.85 < covered() < 0.95
+    # A control: by the variances of ensemble and normal distribution alone.
+    monkeypatch.setattr(
+        "skvae.imputation.refinement.ColumnModel.doubts",
+        lambda model, parts, of_trees: np.ones((len(of_trees), 2)),
+    )
+    assert covered() < 0.85
 
 
 def test_missing_values_indicator_and_empty_columns_as_in_scikit_learn():

@@ -577,6 +577,9 @@ def test_pooling_shapes_limits_and_refusals():
     ):
         with pytest.raises(ValueError, match="pool expects"):
             pool(*bad)
+    for df in ("x", 0.0, np.nan, [3.0]):
+        with pytest.raises(ValueError, match="complete_df to be a positive number"):
+            pool([1.0, 2.0], [1.0, 1.0], complete_df=df)
 
 
 def test_pooled_intervals_cover(gaussian):

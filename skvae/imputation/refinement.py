@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from .gaussian import WIDEST, Gaussian
 from .layout import Layout
 from .prediction import Prediction
-from .regression import SmoothRidge, Trees
+from .regression import Answer, SmoothRidge, Trees
 from .residuals import Residuals, Spread
 
 # Regressors and errors are fitted on so many rows at most: their time and memory grow with it.
@@ -25,6 +25,10 @@ MOST_CATEGORIES = 50
 # Pull of the weights towards equal ones, as a share of the held-out cells.
 PULL = 0.05
 SHARES = np.linspace(0.0, 1.0, 11)
+# Of squared errors so much is left at least when the part is taken off that averages out.
+LEAST_LEFT = 0.25
+# What is taken off must leave a least square: of the largest eigenvalue so much.
+SMALLEST_SHARE = 1e-3
 
 Predictor = Callable[[np.ndarray, np.ndarray], Prediction]
 
@@ -45,6 +49,9 @@ class ColumnModel:
     spread : Spread or None
     atom : tuple of float
         The most frequent value of a numeric column, and its share.
+    doubt_unit : ndarray or float
+        Regressors of the last round agree more than those that left rows out: their doubts are
+        multiplied by this.
     """
 
     weights: np.ndarray
@@ -52,10 +59,17 @@ class ColumnModel:
     residuals: Residuals | None = None
     spread: Spread | None = None
     atom: tuple[float, float] = (0.0, 0.0)
+    doubt_unit: np.ndarray | float = 1.0
 
     def mix(self, parts: list[np.ndarray]) -> np.ndarray:
         """Weighted sum of predictions ``(rows, parameters)``."""
         return sum(w * part for w, part in zip(self.weights, parts) if w > 0)
+
+    def doubts(self, parts: list[np.ndarray], of_trees: np.ndarray) -> np.ndarray:
+        """Variances of what the parts say of a number, and of what the trees do."""
+        mean = self.mix(parts)
+        apart = self.mix([(part - mean) ** 2 for part in parts])[:, 0]
+        return np.stack([apart, of_trees * (self.weights[-1] > 0)], 1)
 
 
 class Refinement:
@@ -102,6 +116,7 @@ class Refinement:
         line = self._line(table, mask)
         improved = table.copy()
         refined = set(self._refinable(mask)) if self.n_rounds else set()
+        doubts: dict[int, np.ndarray] = {}
         for j in range(self.layout.n_columns):
             visible = mask.copy()
             visible[:, j] = False
@@ -110,16 +125,28 @@ class Refinement:
             model = self._fit_column(j, apart, start, line, mask[:, j], folds[:, j], j in refined)
             self.models.append(model)
             if j in refined:
-                place = self.layout.slices[j]
-                improved[~mask[:, j], place] = self._impute(j, start, base, line, ~mask[:, j])
+                gaps = ~mask[:, j]
+                improved[gaps, self.layout.slices[j]], found = self._said(
+                    j, start, base, line, gaps
+                )
+                # A held-out cell has one member of the ensemble to tell, a gap has them all.
+                apart = apart.mean[:, gaps, self.layout.slices[j].start].var(0)
+                doubts[j] = found + np.outer(model.weights[0] * apart, [1.0, 0.0])
         self.order = sorted(refined, key=lambda j: (~mask[:, j]).sum())
-        table = improved
+        table, last = improved, dict(doubts)
         # Without gaps the first table is as good as any; trees on all rows still are better.
         for _ in range(self.n_rounds - 1 if not mask.all() else min(self.n_rounds, 1)):
             for j in self.order:
-                seen = mask[:, j]
-                self._fit_regressors(j, table, seen)
-                table[~seen, self.layout.slices[j]] = self._impute(j, table, base, line, ~seen)
+                gaps = ~mask[:, j]
+                self._fit_regressors(j, table, ~gaps)
+                table[gaps, self.layout.slices[j]], last[j] = self._said(
+                    j, table, base, line, gaps
+                )
+        for j in set(self.order) & set(self.layout.numeric):
+            model = self.models[j]
+            if model.spread is not None and len(doubts[j]):
+                level = model.spread.level
+                model.doubt_unit = np.exp(level(doubts[j]) - level(last[j]))
         del self.expanded
         return self
 
@@ -136,16 +163,20 @@ class Refinement:
         base, variance = predict(values, mask).mixture()
         table = np.where(self.layout.repeat(mask), table, base)
         line = self._line(table, mask)
+        doubts: dict[int, np.ndarray] = {}
         for _ in range(min(self.n_rounds, 2)):
             for j in self.order:
                 gaps = ~mask[:, j]
                 if gaps.any():
-                    table[gaps, self.layout.slices[j]] = self._impute(j, table, base, line, gaps)
+                    place = self.layout.slices[j]
+                    table[gaps, place], doubts[j] = self._said(j, table, base, line, gaps)
         spread = np.zeros(mask.shape)
         for j in self.layout.numeric:
             gaps, model = ~mask[:, j], self.models[j]
             if gaps.any() and model.spread is not None:
-                spread[gaps, j] = model.spread(self._guesses(j, variance, line, gaps))
+                more = doubts[j] * model.doubt_unit if j in doubts else None
+                guesses = self._guesses(j, variance, line, gaps, more)
+                spread[gaps, j] = model.spread(guesses)
         return table, spread
 
     def residuals(self, j: int) -> Residuals:
@@ -189,23 +220,32 @@ class Refinement:
             place_of[rows] = np.arange(len(rows))
             among = place_of[held]
             for regressor in self._new_regressors(j):
-                parts.append(regressor.fit_left_out(A, y)[among])
+                answer = Answer(*(of_row[among] for of_row in regressor.fit_left_out(A, y)))
+                parts.append(answer.mean)
                 model.regressors.append(regressor)
-            model.weights = self._weights(j, parts, truth)
+            # So much of the squared error of the first and of the last is theirs alone where
+            # members and trees are asked one by one, or in part.
+            excess = np.zeros(len(parts))
+            excess[[0, -1]] = apart.mean[:, held, place.start].var(0).sum(), answer.excess.sum()
+            model.weights = self._weights(j, parts, truth, excess)
         if j in self.layout.numeric:
             found, counts = np.unique(self.expanded[seen, place], return_counts=True)
             model.atom = float(found[counts.argmax()]), counts.max() / counts.sum()
-            guesses = self._guesses(j, apart.mixture()[1], line, held)
-            error = (truth - model.mix(parts))[:, 0]
+            error, doubts = (truth - model.mix(parts))[:, 0], None
+            if refined:
+                doubts = model.doubts(parts, answer.variance)
+                share = model.weights**2 @ excess / max((error**2).sum(), 1e-12)
+                error *= np.sqrt(max(1.0 - share, LEAST_LEFT))
+            guesses = self._guesses(j, apart.mixture()[1], line, held, doubts)
             model.spread = Spread(guesses, error)
             model.residuals = Residuals(error / np.maximum(model.spread(guesses), 1e-12))
         return model
 
-    def _guesses(self, j: int, variance: np.ndarray, line, rows) -> np.ndarray:
-        """Variances of the errors of a numeric column: of the ensemble, and the normal one."""
+    def _guesses(self, j: int, variance: np.ndarray, line, rows, doubts) -> np.ndarray:
+        """Variances of the errors of a numeric column: ensemble, normal one, and the doubts."""
         k = self.layout.slices[j].start
         guesses = [variance[rows, k]] + ([] if line is None else [line[1][rows, k]])
-        return np.stack(guesses, 1)
+        return np.column_stack(guesses + ([] if doubts is None else [doubts]))
 
     def _fit_regressors(self, j: int, table: np.ndarray, seen: np.ndarray) -> None:
         rows = np.flatnonzero(seen)
@@ -216,17 +256,20 @@ class Refinement:
             if weight > 0:
                 regressor.fit(A, y)
 
-    def _impute(self, j: int, table, base, line, gaps: np.ndarray) -> np.ndarray:
+    def _said(self, j: int, table, base, line, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Refined parameters of the gaps of a column, and the doubts about them."""
         model, place = self.models[j], self.layout.slices[j]
+        if not gaps.any():
+            return base[gaps, place], np.zeros((0, 2))
         parts = [base[gaps, place]]
         if line is not None and j in self.layout.numeric:
             parts.append(line[0][gaps, place])
-        if not gaps.any():
-            return parts[0]
         A = self._without(table[gaps], j)
+        answer = Answer.alone(parts[0])
         for weight, regressor in zip(model.weights[len(parts) :], model.regressors):
-            parts.append(regressor.predict(A) if weight > 0 else parts[0])
-        return model.mix(parts)
+            answer = regressor.predict(A) if weight > 0 else Answer.alone(parts[0])
+            parts.append(answer.mean)
+        return model.mix(parts), model.doubts(parts, answer.variance)
 
     def _new_regressors(self, j: int) -> list[Any]:
         if j in self.layout.numeric:
@@ -240,22 +283,29 @@ class Refinement:
         cells = self.expanded[rows, self.layout.slices[j]]
         return cells[:, 0] if j in self.layout.numeric else cells.argmax(1)
 
-    def _weights(self, j: int, parts: list[np.ndarray], truth: np.ndarray) -> np.ndarray:
+    def _weights(self, j: int, parts: list[np.ndarray], truth: np.ndarray, excess) -> np.ndarray:
         equal = np.full(len(parts), 1.0 / len(parts))
         if len(truth) < FEWEST_HELD_OUT:
             return equal
         if j in self.layout.numeric:
-            return numeric_weights(np.hstack(parts), truth[:, 0])
+            return numeric_weights(np.hstack(parts), truth[:, 0], excess)
         return categorical_weights(parts, truth)
 
 
-def numeric_weights(parts: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Non-negative weights ``(parts,)`` of least squared error, pulled towards equal ones."""
+def numeric_weights(parts: np.ndarray, truth: np.ndarray, excess=0.0) -> np.ndarray:
+    """Non-negative weights ``(parts,)`` of least squared error, pulled towards equal ones.
+
+    ``excess`` is the squared error of each that does not count.
+    """
     m, k = parts.shape
     centre = truth.mean()
-    pull = np.sqrt(PULL * m) * max(truth.std(), 1e-12)
-    A = np.vstack([parts - centre, pull * np.eye(k)])
-    weights, _ = nnls(A, np.r_[truth - centre, np.full(k, pull / k)])
+    A = parts - centre
+    pull = PULL * m * max(truth.var(), 1e-24)
+    square = A.T @ A + pull * np.eye(k) - np.diag(np.broadcast_to(excess, k))
+    values, vectors = np.linalg.eigh(square)
+    root = np.sqrt(np.maximum(values, SMALLEST_SHARE * values.max()))
+    target = vectors.T @ (A.T @ (truth - centre) + pull / k)
+    weights, _ = nnls(root[:, None] * vectors.T, target / root)
     return weights / weights.sum() if weights.sum() > 0 else np.full(k, 1.0 / k)
 
 

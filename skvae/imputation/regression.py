@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.kernel_approximation import Nystroem
+from sklearn.utils.parallel import Parallel, delayed
 
 ALPHAS = np.logspace(-4, 4, 17)
-N_TREES = 32
+# Of more rows more can be learned, by trees that differ more.
+N_TREES, MOST_TREES, ROWS_PER_TREE = 32, 64, 50
 N_LANDMARKS = 200
 # Kernel's exponent at the mean distance of two rows.
 NEARNESS = 0.3
@@ -15,6 +19,30 @@ FARTHEST = 6.0
 LINE = 0.5
 # Features that a split tries at most: time grows with them, on wide tables more than it is worth.
 MOST_TRIED = 50
+
+
+class Answer(NamedTuple):
+    """What a regressor says of some rows.
+
+    Parameters
+    ----------
+    mean : ndarray (rows, classes or 1)
+        Means of numbers, probabilities of classes.
+    variance : ndarray (rows,)
+        How far the trees are apart about numbers; 0 elsewhere.
+    excess : ndarray (rows,)
+        What it costs the mean that only some of the trees may be asked about a row: squared
+        error beyond that of all trees.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    excess: np.ndarray
+
+    @classmethod
+    def alone(cls, mean: np.ndarray) -> Answer:
+        """That of a regressor without trees."""
+        return cls(mean, np.zeros(len(mean)), np.zeros(len(mean)))
 
 
 class Ridge:
@@ -86,8 +114,8 @@ class SmoothRidge:
         self.fit_left_out(A, y)
         return self
 
-    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Fit; give each row's prediction ``(rows, 1)`` by the others."""
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> Answer:
+        """Fit; answer for each row by the others."""
         self.loc, self.scale = A.mean(0), A.std(0)
         self.scale = np.where(self.scale > 1e-9, self.scale, 1.0)
         white = self._white(A)
@@ -96,11 +124,11 @@ class SmoothRidge:
         n = min(N_LANDMARKS, len(A))
         self.map = Nystroem(gamma=gamma, n_components=n, random_state=self.seed).fit(white)
         self.ridge = Ridge(standardise=False)
-        return self.ridge.fit_left_out(self._features(white), y)
+        return Answer.alone(self.ridge.fit_left_out(self._features(white), y))
 
-    def predict(self, A: np.ndarray) -> np.ndarray:
-        """Predictions ``(rows, 1)``, never beyond what was seen."""
-        return self.ridge.predict(self._features(self._white(A)))
+    def predict(self, A: np.ndarray) -> Answer:
+        """Answer for rows, never beyond what was seen."""
+        return Answer.alone(self.ridge.predict(self._features(self._white(A))))
 
     def _white(self, A: np.ndarray) -> np.ndarray:
         return np.clip((A - self.loc) / self.scale, -FARTHEST, FARTHEST)
@@ -131,21 +159,42 @@ class Trees:
         self.forest = self._grown(A, y, bootstrap=False)
         return self
 
-    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Grow the trees on samples; give each row's prediction by trees that did not see it."""
-        self.forest = forest = self._grown(A, y, bootstrap=True, oob_score=True)
-        if self.n_classes is None:
-            return forest.oob_prediction_[:, None]
-        return self._spread(forest, np.nan_to_num(forest.oob_decision_function_, nan=0.0))
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> Answer:
+        """Grow the trees on samples; answer for each row by the trees that did not see it."""
+        self.forest = self._grown(A, y, bootstrap=True)
+        asked = np.ones((len(self.forest.estimators_), len(A)), dtype=bool)
+        for ask, rows in zip(asked, self.forest.estimators_samples_):
+            ask[rows] = False
+        # A row that every tree saw is left to them all.
+        asked[:, ~asked.any(0)] = True
+        return self._answer(A, asked)
 
-    def predict(self, A: np.ndarray) -> np.ndarray:
-        """Predictions ``(rows, classes or 1)``."""
-        if self.n_classes is None:
-            return self.forest.predict(A)[:, None]
-        return self._spread(self.forest, self.forest.predict_proba(A))
+    def predict(self, A: np.ndarray) -> Answer:
+        """Answer for rows by all trees."""
+        return self._answer(A, np.ones((len(self.forest.estimators_), len(A)), dtype=bool))
+
+    def _answer(self, A: np.ndarray, asked: np.ndarray) -> Answer:
+        A = np.ascontiguousarray(A, dtype=np.float32)
+        threads = Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")
+        trees = self.forest.estimators_
+        said = threads(delayed(tree.tree_.predict)(A) for tree in trees)
+        total = square = np.zeros((len(A), 1))
+        for ask, part in zip(asked, said):
+            part = np.where(ask[:, None], part.reshape(len(A), -1), 0.0)
+            total, square = total + part, square + part[:, :1] ** 2
+        n = asked.sum(0)
+        mean = total / n[:, None]
+        if self.n_classes is not None:
+            out = np.zeros((len(A), self.n_classes))
+            out[:, self.forest.classes_.astype(int)] = mean
+            return Answer.alone(out)
+        off = np.maximum(square - n[:, None] * mean**2, 0.0)[:, 0]
+        variance = off / np.maximum(n - 1, 1)
+        return Answer(mean, variance, variance * (1.0 / n - 1.0 / len(trees)))
 
     def _grown(self, A, y, **bootstrap):
-        common = {"n_estimators": N_TREES, "random_state": self.seed, "n_jobs": self.n_jobs}
+        n_trees = int(np.clip(len(A) // ROWS_PER_TREE, N_TREES, MOST_TREES))
+        common = {"n_estimators": n_trees, "random_state": self.seed, "n_jobs": self.n_jobs}
         if self.n_classes is None:
             share = 0.7 if bootstrap["bootstrap"] else 1.0
             share = min(share, MOST_TRIED / A.shape[1])
@@ -153,10 +202,3 @@ class Trees:
         else:
             forest = ExtraTreesClassifier(min_samples_leaf=2, **common, **bootstrap)
         return forest.fit(A, y)
-
-    def _spread(self, forest, probabilities):
-        """Put the classes that were seen in their places among all."""
-        assert self.n_classes is not None
-        out = np.zeros((len(probabilities), self.n_classes))
-        out[:, forest.classes_.astype(int)] = probabilities
-        return out

@@ -11,6 +11,8 @@ FEWEST_ERRORS = 20
 FEWEST_SQUARES = 50
 # Pull towards the first guess of a variance, as a share of the cells.
 PULL = 0.1
+# A guess below this share of its mean says no more than that the error is small.
+SMALLEST_SHARE = 1e-2
 
 
 class Spread:
@@ -25,11 +27,15 @@ class Spread:
     errors : ndarray (cells,)
     """
 
+    # Files of earlier versions have none.
+    floor: np.ndarray | float = 0.0
+
     def __init__(self, guesses: np.ndarray, errors: np.ndarray):
         self.offset, self.powers = 0.0, np.r_[0.5, np.zeros(guesses.shape[1] - 1)]
         if len(errors) < FEWEST_SQUARES:
             return
-        A, y = _log(guesses), _log(errors**2 + 1e-4 * np.mean(errors**2))
+        self.floor = SMALLEST_SHARE * guesses.mean(0)
+        A, y = self.logarithms(guesses), _log(errors**2 + 1e-4 * np.mean(errors**2))
         centre, level = A.mean(0), y.mean()
         # Few errors: stay near the first guess.
         pull = np.sqrt(PULL * len(y)) * np.eye(A.shape[1])
@@ -39,7 +45,18 @@ class Spread:
 
     def __call__(self, guesses: np.ndarray) -> np.ndarray:
         """Spread of the error of each cell, up to a factor."""
-        return np.exp(self.offset + _log(guesses) @ self.powers)
+        # Those of earlier versions knew the first guesses only.
+        known = guesses[:, : len(self.powers)]
+        return np.exp(self.offset + self.logarithms(known) @ self.powers)
+
+    def level(self, last: np.ndarray) -> np.ndarray:
+        """Mean logarithm of each of the last guesses."""
+        floor = np.broadcast_to(self.floor, len(self.powers))[-last.shape[1] :]
+        return _log(np.maximum(last, floor)).mean(0)
+
+    def logarithms(self, guesses: np.ndarray) -> np.ndarray:
+        """Those of variances that are not too small."""
+        return _log(np.maximum(guesses, self.floor))
 
 
 def _log(x: np.ndarray) -> np.ndarray:
