@@ -47,7 +47,7 @@ def test_normal_cells_are_integrated():
     "cells, support",
     [
         (D.Bernoulli(torch.tensor([[[[0.4, -1.0]]]])), 2),
-        (D.Categorical(torch.tensor([[[[[0.1, 1.0, -0.5], [0.3, 0.0, -np.inf]]]]])), 3),
+        (D.Categorical(torch.tensor([[[[0.1, 1.0, -0.5, 0.3, 0.0]]]]), (3, 2)), 3),
         (D.Poisson(torch.tensor([[[[0.2, 1.0]]]]).expand(1, 1, 4000, 2)), 60),
         (D.StudentT(torch.zeros(1, 1, 4000, 2), torch.zeros(1), torch.tensor(4.0)), None),
     ],
