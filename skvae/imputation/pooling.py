@@ -69,10 +69,12 @@ def pool(estimates, variances, complete_df=None) -> Pooled:
         )
     if not np.isfinite(estimates).all() or not (np.isfinite(variances) & (variances >= 0)).all():
         raise ValueError("pool expects finite estimates and finite variances of at least 0.")
-    if complete_df is not None and not (isinstance(complete_df, Real) and complete_df > 0):
-        raise ValueError(
-            f"pool expects complete_df to be a positive number or None, got {complete_df!r}."
-        )
+    if complete_df is not None:
+        if not isinstance(complete_df, Real) or not float(complete_df) > 0:
+            raise ValueError(
+                f"pool expects complete_df to be a positive number or None, got {complete_df!r}."
+            )
+        complete_df = float(complete_df)
     m = len(estimates)
     within, between = variances.mean(0), estimates.var(0, ddof=1)
     extra = (1.0 + 1.0 / m) * between
