@@ -337,7 +337,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         units of a spread that is predicted for each cell, by the variances of the ensemble
         and of a normal distribution and by how far regressors and trees are apart.  So bounds
         are wider where rows are unlike the others, and right on average where gaps depend on
-        cells that are seen.
+        cells that are seen.  Errors are those of rows with as many gaps as rows of ``fit``
+        have: of rows that lack far more than these, bounds hold too few numbers.
 
         Parameters
         ----------

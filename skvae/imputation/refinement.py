@@ -134,8 +134,8 @@ class Refinement:
                 doubts[j] = found + np.outer(model.weights[0] * apart, [1.0, 0.0])
         self.order = sorted(refined, key=lambda j: (~mask[:, j]).sum())
         table, last = improved, dict(doubts)
-        # Without gaps the first table is as good as any; trees on all rows still are better.
-        for _ in range(self.n_rounds - 1 if not mask.all() else min(self.n_rounds, 1)):
+        # Without gaps there is no better table: what was fitted to the first one stays.
+        for _ in range(0 if mask.all() else self.n_rounds - 1):
             for j in self.order:
                 gaps = ~mask[:, j]
                 self._fit_regressors(j, table, ~gaps)
