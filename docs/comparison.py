@@ -42,9 +42,8 @@ Where others are the better choice
   better mean. ``skvae.pyod.PyODDetector`` puts the detector of skvae into its pipelines.
 - **IsolationForest** has the better average precision on tables that hold their outliers, by .007
   on ADBench, and fits in a fraction of a second.
-- **missForest**, in the form of ``IterativeImputer`` with trees, is the quicker on tables of many
-  categories, and the more accurate on some tables of smooth numeric columns at several thousand
-  rows (letter recognition, concrete).
+- **missForest**, in the form of ``IterativeImputer`` with trees, is the more accurate on some
+  tables of smooth numeric columns (letter recognition at several thousand rows, concrete).
 - **UMAP** draws large maps of images as well, and its tools are many.
 - **scvi-tools** models batches, modalities and differences between groups of cells; here a count
   table has codes, samples and scores.
@@ -121,6 +120,7 @@ def missing_values() -> list[str]:
         "iter_extra_trees": "IterativeImputer, trees", "knn": "KNNImputer", "mean": "mean",
     }  # fmt: skip
     cases = ["table", "mechanism", "rate", "seed"]
+    frame = frame.merge(frame.loc[frame["method"] == "vae", cases])
     found = pd.DataFrame(index=pd.Index(names, name="method"))
     for mechanism in ("MCAR", "MAR", "MNAR"):
         part = frame[frame["mechanism"] == mechanism]
@@ -131,7 +131,8 @@ def missing_values() -> list[str]:
     places = {c: -2 if "rank" in c else -3 for c in found}
     text = (
         f"{frame['table'].nunique()} tables, up to 1,000 rows, 10, 30 and 50 % of the cells "
-        "missing, three seeds. The error is that of the mean (or of the commonest category) in "
+        f"missing, seed {', '.join(map(str, sorted(frame['seed'].unique())))}. The error is that "
+        "of the mean (or of the commonest category) in "
         "units of itself: geometric mean over all cases."
     )
     return heading("Missing values", "imputation.py", text) + list_table(found, places)
