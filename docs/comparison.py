@@ -131,7 +131,7 @@ def missing_values() -> list[str]:
     places = {c: -2 if "rank" in c else -3 for c in found}
     text = (
         f"{frame['table'].nunique()} tables, up to 1,000 rows, 10, 30 and 50 % of the cells "
-        f"missing, seed {', '.join(map(str, sorted(frame['seed'].unique())))}. The error is that "
+        f"missing, seeds {', '.join(map(str, sorted(frame['seed'].unique())))}. The error is that "
         "of the mean (or of the commonest category) in "
         "units of itself: geometric mean over all cases."
     )
