@@ -361,7 +361,8 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _infer(self, X, statistics=("mean", "stddev")) -> list[np.ndarray]:
         """Statistics of the posterior of each row."""
         n_rows, parts = self._parts(X)
-        coder, device = self._coder(), self._device()
+        with self._arithmetic():
+            coder, device = self._coder(), self._device()
         found = [np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in statistics]
         for rows, encoded in parts:
             with self._arithmetic():

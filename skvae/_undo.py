@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import torch
+
 
 def all_or_nothing(fit: Callable) -> Callable:
     """Let a method that trains put everything back when it ends in an error or an interrupt.
@@ -28,13 +30,15 @@ def all_or_nothing(fit: Callable) -> Callable:
 
     @wraps(fit)
     def whole(self, *args, **kwargs):
-        before = dict(vars(self))
+        before, with_gradients = dict(vars(self)), torch.is_grad_enabled()
         # It is trained in place where training goes on, and others may hold it.
         vae = before.get("vae_")
         kept: Any = copy.deepcopy(vae)
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
+            # Those of torch that turn gradients off lose track of an interrupt on their way in.
+            torch.set_grad_enabled(with_gradients)
             _become(self, before)
             if vae is not None:
                 _become(vae, vars(kept))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -20,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 import skvae
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
 from skvae.exceptions import DivergedError
+from skvae.vae import VAE
 
 PACKAGE = str(Path(skvae.__file__).parent)
 QUICK = {"n_components": 2, "hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
@@ -225,6 +227,22 @@ def test_methods_change_nothing(name):
         assert settings() == process, f"line {at}"
         assert_array_equal(CALLS[name](vae, X), expected)
     assert sorted(vars(vae)) == state and not vae.vae_.training
+
+
+def test_an_interrupt_that_torch_loses_track_of(monkeypatch):
+    """On the way into ``torch.no_grad``, while a model moves to its device."""
+
+    def interrupted(self, device):
+        torch.set_grad_enabled(False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VAE, "to", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            VAETransformer(**QUICK).fit(table())
+        assert torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
