@@ -105,6 +105,9 @@ class Layers:
 class _Workspace:
     """Buffers for batches of one shape; the same memory for torch and NumPy."""
 
+    # What the last pass was of.
+    x: Any
+
     def __init__(self, layers: Layers, x: Tensor):
         *rows, n_rows, _ = x.shape
         widths = [weight.shape[-1] for weight in layers.weights]
@@ -114,10 +117,9 @@ class _Workspace:
         output, for_input = x.new_empty(*rows, n_rows, widths[-1]), torch.empty_like(x)
         self.ones = twin(x.new_ones(*rows, 1, n_rows))
         self.output, self.for_input = twin(output), twin(for_input)
-        self.beside = twin(torch.empty_like(output))
+        self.beside = None if layers.skip is None else twin(torch.empty_like(output))
         self.output_of_members = output[None] if layers.single else output
         self.for_input_of_members = for_input[None] if layers.single else for_input
-        self.x = twin(x)
 
 
 class _Layer:
