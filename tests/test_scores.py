@@ -266,6 +266,20 @@ def test_long_tables_are_compared_with_some_of_their_rows(monkeypatch):
     assert stats.spearmanr(scores, VAEOutlierDetector(**QUICK).fit(X).score_samples(X))[0] > 0.8
 
 
+def test_a_long_table_is_never_encoded_as_a_whole(monkeypatch):
+    monkeypatch.setattr("skvae.scores.blend.MOST_REFERENCE_ROWS", 80)
+    monkeypatch.setattr("skvae.scores.blend.ROWS_AT_ONCE", 70)
+    joined, seen = VAEOutlierDetector._joined, []
+
+    def counted(self, X):
+        seen.append(len(X))
+        return joined(self, X)
+
+    monkeypatch.setattr(VAEOutlierDetector, "_joined", counted)
+    VAEOutlierDetector(**QUICK).fit(correlated(200))
+    assert max(seen) == 80
+
+
 def test_sparse_tables_need_the_likelihood():
     X = np.random.default_rng(0).poisson(1.0, size=(40, 5)).astype(float)
     params = {"likelihood": "poisson", **QUICK}

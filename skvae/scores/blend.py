@@ -10,7 +10,6 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
-from ..cellwise.evidence import taken
 from ._base import Score
 from .neighborhood import Crowd, Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
@@ -120,8 +119,9 @@ class BlendedScore(Score):
         scores = np.empty(_num_samples(X))
         others = np.setdiff1d(np.arange(len(scores)), chosen)
         scores[chosen] = -surprise
-        if len(others):
-            scores[others] = self.rows(model, _safe_indexing(X, others))
+        for start in range(0, len(others), ROWS_AT_ONCE):
+            part = others[start : start + ROWS_AT_ONCE]
+            scores[part] = self.rows(model, _safe_indexing(X, part))
         return scores
 
     def _fit(self, model: Any, X, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,11 +134,14 @@ class BlendedScore(Score):
         ways = (False, True) if model.novelty == "auto" else (model.novelty,)
         counted = {novelty: self.counted(novelty) for novelty in ways}
         names = sorted({name for part in counted.values() for name in part})
-        table = model._joined(X)
-        self.statistics_ = {name: STATISTICS[name]().fit(model, table, held_out) for name in names}
-        n_rows = len(table.values)
+        n_rows = _num_samples(X)
         chosen = _chosen(n_rows, model.random_state)
-        reference = table if len(chosen) == n_rows else taken(table, chosen)
+        whole = len(chosen) == n_rows
+        reference = model._joined(X if whole else _safe_indexing(X, chosen))
+        held_out = np.flatnonzero(np.isin(chosen, held_out))
+        self.statistics_ = {
+            name: STATISTICS[name]().fit(model, reference, held_out) for name in names
+        }
         self.gaps_ = model._gaps(reference)
         rows = describe(model, reference, self.gaps_)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
@@ -151,7 +154,11 @@ class BlendedScore(Score):
         # Training rows are judged in the first way, as members where there are two.
         surprise = [way.fit(rows, odd) for way in self.ways_][0]
         self.reference_ = rows if any(near.values()) else None
-        self.keys_ = np.unique(row_keys(table.inputs)) if len(ways) > 1 else None
+        self.keys_ = None
+        if len(ways) > 1:
+            # Of the whole table, of which only a part is ever encoded.
+            parts = [reference] if whole else (part for _, part in model._parts(X)[1])
+            self.keys_ = np.unique(np.concatenate([row_keys(part.inputs) for part in parts]))
         return chosen, surprise
 
     def __setstate__(self, state):
