@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import inference
+from ._arguments import check_count
 from ._assembly import assembled
 from ._component import Component, Shapes
 from ._density import DensityMixin
@@ -263,14 +264,10 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
             row, so that a row's score depends on that row alone.
         """
         n_draws = self.n_draws if n_draws is None else n_draws
-        if not isinstance(n_draws, Integral) or n_draws < 1:
-            raise ValueError(
-                f"{type(self).__name__}.score_samples expects n_draws to be an integer of at "
-                f"least 1, got {n_draws!r}."
-            )
+        n_draws = check_count(f"{type(self).__name__}.score_samples", "n_draws", n_draws)
         check_is_fitted(self)
         self._check_has_scores()
-        return self._score(X, int(n_draws))
+        return self._score(X, n_draws)
 
     def _check_has_scores(self, asker: str = "score_samples") -> None:
         if self.vae_.view is not None and self.vae_.view.explains_others:

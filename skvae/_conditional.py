@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils.validation import check_is_fitted
 
 from . import conditioning
+from ._arguments import check_count, generator_of, seed_of
 from ._sources import by_parts
 from ._warning import level_of_caller
 from .noise import Noise
@@ -96,31 +97,31 @@ class ConditionalMixin:
             If the temperature is negative, or is not 1 with ``given``.
         """
         check_is_fitted(self)
-        self._check_count("sample", "n_samples", n_samples)
+        asker = f"{type(self).__name__}.sample"
+        n_samples = check_count(asker, "n_samples", n_samples)
         if not isinstance(temperature, Real) or not 0.0 <= float(temperature) < np.inf:
             raise ValueError(
-                f"{type(self).__name__}.sample expects temperature to be a number of at least 0, "
-                f"got {temperature!r}."
+                f"{asker} expects temperature to be a number of at least 0, got {temperature!r}."
             )
         if n_draws is not None:
-            self._check_count("sample", "n_draws", n_draws)
+            n_draws = check_count(asker, "n_draws", n_draws)
         empty = isinstance(given, dict) and not given
         if given is None or empty:
-            under = self._sampled_conditions(condition, int(n_samples), y)
-            n_samples = int(n_samples) if under is None else len(under.inputs)
+            under = self._sampled_conditions(condition, n_samples, y)
+            n_samples = n_samples if under is None else len(under.inputs)
             rows = self._draw(n_samples, random_state, under, float(temperature))
             rows = labelled_as(rows, condition)
             return (rows, float(n_samples)) if return_effective_size else rows
         if temperature != 1.0:
             raise ValueError(
-                f"{type(self).__name__}.sample draws given cells' rows from the model, which has "
-                f"temperature=1.0, got {temperature!r}. Leave it out, or leave out given."
+                f"{asker} draws rows with given cells from the model, which has temperature=1.0, "
+                f"got {temperature!r}. Leave it out, or leave out given."
             )
         self._check_density("sample with given cells")
         self._check_no_classes("sample with given cells")
         under = self._condition_beside(given, condition)
         given = given if under is None else given | condition
-        conditions = Conditions(self.codec_, given, f"{type(self).__name__}.sample")
+        conditions = Conditions(self.codec_, given, asker)
         conditions.check_count(n_samples)
         encoded = self._given_cells(conditions)
         noise = self._noise_of(random_state)
@@ -129,14 +130,14 @@ class ConditionalMixin:
             vae = self._coder()
             by: Any = conditioning if vae.n_steps == 1 else continuation
             if conditions.is_one:
-                n = int(n_samples)
+                n = n_samples
                 values, size = by.draws_given(vae, encoded, n, n_draws, noise)
             else:
                 n = n_draws or DRAWS_PER_CONDITION
                 values, size = by.draws_given_each(vae, encoded, n, noise)
         self._warn_of_few_draws(conditions, n, size)
         under = None if under is None else under.repeated(len(values))
-        table = self._table(values, self._generator(random_state), under)
+        table = self._table(values, generator_of(self, random_state), under)
         rows = conditions.put_into(table)
         rows = csr_array(rows) if self._draws_sparse else rows
         return (rows, size) if return_effective_size else rows
@@ -178,7 +179,7 @@ class ConditionalMixin:
         self._check_method("impute", method)
         for name, value in (("n_imputations", n_imputations), ("n_draws", n_draws)):
             if value is not None:
-                self._check_count("impute", name, value)
+                check_count(f"{type(self).__name__}.impute", name, value)
         self._check_density("impute")
         self._check_no_classes("impute")
         X = check_table(self, X, reset=False)
@@ -197,7 +198,7 @@ class ConditionalMixin:
         # Cells that share a value are drawn where the others are.
         uniform: Any = [None] * tables.shape[1]
         if n_imputations is not None and self.codec_.draws_cells_:
-            uniform = self._generator(random_state).random_sample(tables.swapaxes(0, 1).shape)
+            uniform = generator_of(self, random_state).random_sample(tables.swapaxes(0, 1).shape)
         container = container_of(X)
         decoded = (self.codec_.decode(tables[:, i], container, u) for i, u in enumerate(uniform))
         completed = [filled(X, missing, table) for table in decoded]
@@ -226,7 +227,7 @@ class ConditionalMixin:
             )
 
     def _noise_of(self, random_state) -> Noise:
-        return Noise([self._seed_of(random_state)], self._device())
+        return Noise([seed_of(self, random_state)], self._device())
 
     def _features(self, values: np.ndarray) -> np.ndarray:
         """What the encoder sees of complete rows."""

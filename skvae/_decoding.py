@@ -11,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from . import inference
+from ._arguments import generator_of
 from ._sources import by_parts
 from .noise import Noise
 from .table import check_table
@@ -216,7 +217,7 @@ class DecodingMixin:
     ):
         """Table of drawn rows."""
         conditions = None if given is None else given.inputs
-        generator = self._generator(random_state)
+        generator = generator_of(self, random_state)
         noise = Noise([generator.randint(np.iinfo(np.int32).max)], self._device())
         with self._arithmetic():
             coder = self._coder()

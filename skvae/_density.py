@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._arguments import check_count, seed_of
 from ._sources import by_parts
 from ._warning import level_of_caller
 from .conditioning.bridge import STARTS, Course
@@ -36,7 +35,7 @@ class DensityMixin:
         check_is_fitted(self)
         self._check_anneals(asker)
         steps = _course(asker, **course)
-        seed, reliability = self._seed_of(random_state), []
+        seed, reliability = seed_of(self, random_state), []
         n_done = 0
 
         def score(encoded) -> np.ndarray:
@@ -75,13 +74,13 @@ class DensityMixin:
                 "annealed_log_likelihood on rows of your own, from start='encoder' and from "
                 "start='prior'."
             )
-        _check_whole(asker, "n_samples", n_samples)
+        n_samples = check_count(asker, "n_samples", n_samples)
         steps = _course(asker, **course)
-        seed, device = self._seed_of(random_state), self._device()
+        seed, device = seed_of(self, random_state), self._device()
         with self._arithmetic(), torch.no_grad():
             vae = next(self._members([self.best_member_]))
             noise = Noise([seed], device)
-            z = vae.codes().sample(noise, int(n_samples))
+            z = vae.codes().sample(noise, n_samples)
             values = vae.decode(z).sample(noise)[0, 0].cpu().numpy()
             inputs, codes = self.codec_.inputs(values, None), z[0, 0].cpu().numpy()
             there, back = both_log_weights(vae, values, inputs, codes, steps, (seed, 0), device)
@@ -103,15 +102,6 @@ class DensityMixin:
             if vae.n_members > 1:
                 vae.select(torch.tensor([member]))
             yield vae.requires_grad_(False)
-
-    def _generator(self, random_state) -> np.random.RandomState:
-        return check_random_state(self.random_state if random_state is None else random_state)
-
-    def _seed_of(self, random_state) -> int:
-        return self._generator(random_state).randint(np.iinfo(np.int32).max)
-
-    def _check_count(self, method: str, name: str, value) -> None:
-        _check_whole(f"{type(self).__name__}.{method}", name, value)
 
     def _check_anneals(self, asker: str) -> None:
         self._check_has_scores(asker)
@@ -135,22 +125,10 @@ class DensityMixin:
             )
 
 
-def _check_whole(asker: str, name: str, value) -> None:
-    if not isinstance(value, Integral):
-        raise TypeError(
-            f"{asker} expects {name} to be an integer, got {value!r} of type "
-            f"{type(value).__name__}."
-        )
-    if value < 1:
-        raise ValueError(f"{asker} expects {name} >= 1, got {value}.")
-
-
 def _course(asker: str, start, **numbers) -> Course:
     if not isinstance(start, str) or start not in STARTS:
         raise ValueError(f"{asker} expects start to be one of {sorted(STARTS)}, got {start!r}.")
-    for name, value in numbers.items():
-        _check_whole(asker, name, value)
-    return Course(start, **{name: int(value) for name, value in numbers.items()})
+    return Course(start, **{name: check_count(asker, name, n) for name, n in numbers.items()})
 
 
 def _warn_of_few_chains(asker: str, course: Course, size: np.ndarray) -> None:

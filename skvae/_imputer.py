@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from ._arguments import check_count, generator_of
 from ._persistence import checked_state, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
@@ -315,13 +315,10 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Completed tables, without indicators.
         """
         check_is_fitted(self)
-        if not isinstance(n_imputations, Integral) or n_imputations < 1:
-            raise ValueError(
-                f"{type(self).__name__}.impute expects n_imputations to be an integer of at "
-                f"least 1, got {n_imputations!r}."
-            )
+        asker = f"{type(self).__name__}.impute"
+        n_imputations = check_count(asker, "n_imputations", n_imputations)
         X, missing, values, mask = self._encoded(X)
-        generator = check_random_state(self.random_state if random_state is None else random_state)
+        generator = generator_of(self, random_state)
         drawn = [values] * n_imputations
         if self._completion:
             seeds = generator.randint(np.iinfo(np.int32).max, size=self.n_members)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from . import inference
+from ._arguments import check_count
 from ._sources import by_parts
 from .table.conditioned import Given
 from .table.frames import labelled_as
@@ -119,11 +119,7 @@ class SupervisedMixin:
             If ``max_iter`` or the shape of ``target`` does not fit.
         """
         check_is_fitted(self)
-        if not isinstance(max_iter, Integral) or max_iter < 1:
-            raise ValueError(
-                f"{type(self).__name__}.optimize expects max_iter to be an integer of at least 1, "
-                f"got {max_iter!r}."
-            )
+        max_iter = check_count(f"{type(self).__name__}.optimize", "max_iter", max_iter)
         (loc,) = self._infer(X, ["mean"])
         vae, device = self._coder(), self._device()
         wanted = torch.as_tensor(self._wanted(target, len(loc)), device=device)[None, None]
@@ -133,7 +129,7 @@ class SupervisedMixin:
         codes = torch.as_tensor(loc, device=device)[None, None]
         with self._arithmetic():
             scale = torch.as_tensor(self._residual_scale, dtype=codes.dtype, device=device)
-            found = _ascent(vae, codes, wanted, scale, given, int(max_iter), learning_rate)
+            found = _ascent(vae, codes, wanted, scale, given, max_iter, learning_rate)
         return labelled_as(self._decode(found[0, 0].cpu().numpy(), under), X)
 
     def _wanted(self, target, n_rows: int) -> np.ndarray:

@@ -7,10 +7,10 @@ import warnings
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._arguments import check_count, generator_of
 from ._persistence import checked_state, stamp_version
 from ._resuming import resumable
 from ._sklearn_compat import CallbackSupportMixin, with_callbacks
@@ -271,16 +271,12 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
             column, or all columns are given.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            error = ValueError if isinstance(n_samples, Integral) else TypeError
-            raise error(
-                f"{type(self).__name__}.sample expects n_samples to be an integer of at least "
-                f"1, got {n_samples!r}."
-            )
-        rng = check_random_state(self.random_state if random_state is None else random_state)
-        sampler = Sampler(self.codec_, self.vae_, self.critic_, f"{type(self).__name__}.sample")
+        asker = f"{type(self).__name__}.sample"
+        n_samples = check_count(asker, "n_samples", n_samples)
+        rng = generator_of(self, random_state)
+        sampler = Sampler(self.codec_, self.vae_, self.critic_, asker)
         with on_device(self) as device:
-            rows, size = sampler.rows(int(n_samples), given, rng, device)
+            rows, size = sampler.rows(n_samples, given, rng, device)
         if size < LOW_SHARE * len(rows):
             warnings.warn(
                 f"{type(self).__name__}.sample: the {len(rows)} rows are worth about {size:.2g} "

@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from joblib import hash as joblib_hash
 from sklearn.utils import check_random_state
 
+from ._arguments import check_count
 from ._files import FolderLock, replacing, sync_folder
 from ._progress import RowsProgress
 from ._version import __version__
@@ -161,12 +161,8 @@ class _Writing:
             raise ValueError(
                 f"transform_parquet: {type(estimator).__name__} has no method {method!r}."
             )
-        if not isinstance(rows_per_part, Integral) or rows_per_part < 1:
-            raise ValueError(
-                "transform_parquet expects rows_per_part to be an integer of at least 1, got "
-                f"{rows_per_part!r}."
-            )
         self.apply = getattr(estimator, method)
+        self.rows_per_part = check_count("transform_parquet", "rows_per_part", rows_per_part)
         found = open_source(source)
         known = getattr(estimator, "feature_names_in_", None)
         self.features = found.names if known is None or found.names is None else list(known)
@@ -178,8 +174,7 @@ class _Writing:
             )
         both = [*features, *(name for name in keep if name not in features)]
         self.source = found if found.names is None else found.select(both)
-        self.target, self.method, self.keep = target, method, keep
-        self.rows_per_part, self.arguments = int(rows_per_part), arguments
+        self.target, self.method, self.keep, self.arguments = target, method, keep, arguments
         self.is_file = target.suffix == ".parquet"
         self.folder = target.with_name(target.name + ".parts")
         self.estimator = estimator

@@ -403,9 +403,9 @@ def test_rows_with_conditions_cannot_be_drawn():
     [
         ({"start": "middle"}, ValueError, r"\['encoder', 'prior'\], got 'middle'"),
         ({"start": ["prior"]}, ValueError, "expects start"),
-        ({"n_temperatures": 0}, ValueError, "n_temperatures >= 1, got 0"),
-        ({"n_leapfrog": 2.5}, TypeError, "n_leapfrog to be an integer, got 2.5"),
-        ({"n_chains": -1}, ValueError, "n_chains >= 1, got -1"),
+        ({"n_temperatures": 0}, ValueError, "n_temperatures.*at least 1, got 0"),
+        ({"n_leapfrog": 2.5}, TypeError, "n_leapfrog to be an integer.*got 2.5"),
+        ({"n_chains": -1}, ValueError, "n_chains.*at least 1, got -1"),
     ],
 )
 def test_bad_arguments(ask, changed, error, words):

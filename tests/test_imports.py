@@ -214,6 +214,7 @@ def test_engine_knows_no_concrete_component(name):
 @pytest.mark.parametrize("name", cases(*sorted(ESTIMATORS)))
 def test_estimators_know_only_the_base(name):
     known = {
+        "_arguments",
         "_base",
         "_conditional",
         "_decoding",
@@ -266,7 +267,7 @@ def test_other_conventions_wrap_an_estimator(name):
 @pytest.mark.parametrize("name", cases("rave"))
 def test_simulations_wrap_a_transformer(name):
     assert "torch" not in roots_imported(name)
-    assert parts_imported(name) <= {"rave", "_transformer"}
+    assert parts_imported(name) <= {"_arguments", "_transformer", "rave"}
 
 
 @pytest.mark.parametrize("name", cases("export"))

@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 
+from .._arguments import check_count
 from ..exceptions import WorkerLostError
 from ..streaming import source_of
 from .worker import BACKENDS, CALL, ERROR, TIMEOUT, WARNINGS
@@ -113,13 +114,9 @@ def fit(
 
 
 def _check(n_processes, n_shards, backend, timeout) -> None:
-    for name, value in {"n_processes": n_processes, "n_shards": n_shards}.items():
-        absent = value is None and name == "n_shards"
-        if not absent and (not isinstance(value, Integral) or value < 1):
-            raise ValueError(
-                f"skvae.distributed.fit expects {name} to be an integer of at least 1, got "
-                f"{value!r}."
-            )
+    check_count("skvae.distributed.fit", "n_processes", n_processes)
+    if n_shards is not None:
+        check_count("skvae.distributed.fit", "n_shards", n_shards)
     if backend not in BACKENDS:
         raise ValueError(
             f"skvae.distributed.fit expects backend to be one of {BACKENDS}, got {backend!r}."

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from .._arguments import check_count
 from .._transformer import VAETransformer
 from .bias import Bias
 from .line_density import LineDensity
@@ -237,11 +238,7 @@ class MolecularRAVE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ValueError
             If ``n_rounds`` is no positive integer.
         """
-        if not isinstance(n_rounds, Integral) or n_rounds < 1:
-            raise ValueError(
-                f"{type(self).__name__}.run expects n_rounds to be an integer of at least 1, got "
-                f"{n_rounds!r}."
-            )
+        n_rounds = check_count(f"{type(self).__name__}.run", "n_rounds", n_rounds)
         bias, rounds = None, []
         for _ in range(n_rounds):
             X = np.asarray(simulate(bias), np.float64)
