@@ -42,8 +42,10 @@ class ExplanationMixin:
         with self._arithmetic():
             cells = evidence.prepare(self._joined(rows))
             self.attribution_ = Attribution(evidence, cells, self._device())
-        self.typical_cells_ = np.zeros(self.n_features_in_)
+        self.typical_cells_ = np.zeros(self.n_features_in_ + evidence.has_rest)
         self.typical_cells_[self._modelled_places()] = self.attribution_.typical
+        if evidence.has_rest:
+            self.typical_cells_[-1] = self.attribution_.typical_rest
 
     @by_parts
     def explain(self, X, return_normal=False):
@@ -72,8 +74,9 @@ class ExplanationMixin:
         One wrong cell makes others unlikely too, given it.  So a cell whose absence improves its
         row by 3 nats or more beyond what a typical cell would have added answers for all that
         its absence changes, the worst cell first and three at most; the others are judged
-        without those.  Contributions, with ``typical_cells_`` added to those of the observed
-        cells, therefore sum to a score without remainder:
+        without those.  Contributions, with ``typical_cells_`` added but for missing cells,
+        therefore sum to a score without remainder, as in
+        ``(detector.explain(X) + detector.typical_cells_).sum(axis=1)``:
 
         - ``score_function="conditional"``: that of the detector, the sum over cells of
           log p(cell | the others);

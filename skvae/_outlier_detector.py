@@ -173,7 +173,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
         Scores of the rows kept aside, or of each fold by the model that has not seen it.
     fold_detectors_ : list of VAEOutlierDetector
         The model of each fold, if ``conformal`` is a number of them.
-    typical_cells_ : ndarray of shape (n_features,)
+    typical_cells_ : ndarray, one number for each column of ``explain``
         Nats that the median cell of each column adds to the sum that ``explain`` is of.
     constants_ : Constants
         Columns of one value: ``places``, ``values``, and the ``nats`` that another one costs.
