@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ._pass import Batch
-from ._warning import level_of_caller
+from ._warning import in_cross_validation, level_of_caller
 from .exceptions import PosteriorCollapseWarning, UnusedLatentsWarning
 
 ACTIVE_VARIANCE = 0.01
@@ -64,6 +64,9 @@ def diagnose(vae, member: int, batch: Batch, columns: list[str], log_unit: np.nd
 def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int = 1) -> None:
     """Warn when the code is empty, or most latents are, and name the remedies.
 
+    Of latents without use the folds of a cross-validation tell nothing: the model that is kept
+    does, once.
+
     Parameters
     ----------
     diagnostics : dict
@@ -89,8 +92,10 @@ def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int =
             PosteriorCollapseWarning,
             stacklevel=level_of_caller(),
         )
+        return
     # Few columns have no use for the latents that every fit has unless told otherwise.
-    elif 2 * n_used <= n_latents and (n_latents < n_columns or n_latents > FEW_LATENTS):
+    idle = 2 * n_used <= n_latents and (n_latents < n_columns or n_latents > FEW_LATENTS)
+    if idle and not in_cross_validation():
         warnings.warn(
             f"Of the {n_latents} latents of this {name} {n_used} are used; the others carry less "
             f"than {USED_NATS} nats per row each. Set n_components={max(n_used, 1)}, or "

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -211,6 +211,18 @@ def test_wasted_latents_are_told_of_once():
     assert len(told) == 1
     with pytest.warns(UnusedLatentsWarning):
         StackedGridSearchCV(VAETransformer(16, random_state=0), {"tol": [0.1]}, cv=2).fit(X)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_folds_are_silent_about_wasted_latents(n_jobs):
+    X, vae = load_iris(return_X_y=True)[0], VAETransformer(16, max_iter=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnusedLatentsWarning)
+        cross_validate(vae, X, cv=2, n_jobs=n_jobs, error_score="raise")
+    # Negative control: the model that a search keeps does tell.
+    with pytest.warns(UnusedLatentsWarning) as told:
+        GridSearchCV(vae, {"tol": [0.1]}, cv=2, n_jobs=n_jobs).fit(X)
+    assert sum(w.category is UnusedLatentsWarning for w in told) == 1
 
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_iris])
