@@ -91,7 +91,7 @@ class Layers:
             return None
         product(g, self.weights_t[0], out=work.for_input)
         if self.skip is not None:
-            work.for_input += product(work.output, self.skip_t)
+            work.for_input += product(work.output, self.skip_t, out=work.for_input_beside)
         return work.for_input_of_members
 
     def _pairs(self, parameters, gradient_of) -> tuple[list[Any], list[Any]]:
@@ -117,7 +117,9 @@ class _Workspace:
         output, for_input = x.new_empty(*rows, n_rows, widths[-1]), torch.empty_like(x)
         self.ones = twin(x.new_ones(*rows, 1, n_rows))
         self.output, self.for_input = twin(output), twin(for_input)
-        self.beside = None if layers.skip is None else twin(torch.empty_like(output))
+        if layers.skip is not None:
+            beside = torch.empty_like(output), torch.empty_like(for_input)
+            self.beside, self.for_input_beside = map(twin, beside)
         self.output_of_members = output[None] if layers.single else output
         self.for_input_of_members = for_input[None] if layers.single else for_input
 
