@@ -137,9 +137,10 @@ class ExplanationMixin:
         value that a slip explains (a point, a unit or a sign that is off, one letter of a word,
         numbers of two columns exchanged), if it is nearly as plausible.  It is the first of the
         cells that ``explain`` finds to answer for more than themselves, the others of these not
-        being asked; where there is none, the one whose change raises the sum of ``explain``
-        most.  A row is left when ``predict`` calls it an inlier and it has no such cell, and an
-        inlier as it is; missing cells stay missing.
+        being asked; where there is none, one that left the only value of its column in ``fit``,
+        and then the one whose change raises the sum of ``explain`` most.  A row is left when
+        ``predict`` calls it an inlier and it has no such cell, and an inlier as it is; missing
+        cells stay missing.
 
         Parameters
         ----------
@@ -192,13 +193,20 @@ class ExplanationMixin:
         """Where one of the free cells of a row is better replaced, and a table with it."""
         attribution, codec, places = self.attribution_, self.codec_, self._modelled_places()
         encoded, kinds = self._joined(X), [codec.columns_[j] for j in places]
+        departed = np.zeros_like(free)
+        found = self.constants_.departed(X)
+        departed[:, self.constants_.places[: found.shape[1]]] = found
+        departed &= free
+        searched = searched & ~departed.any(1)
         written = Written(kinds, encoded.values.copy(), numbers[:, places])
         with self._arithmetic():
             cells = attribution.evidence.prepare(encoded)
             rows, columns, values = attribution.replacements(
                 cells, written, free[:, places], searched, self._device()
             )
-        where = np.zeros_like(free)
+        # One cell of a row at a time, those that the model finds odd before constants.
+        departed[rows] = False
+        where = departed & (departed.cumsum(1) == 1)
         where[rows, places[columns]] = True
         cells.values[rows, columns] = values
         return where, codec.decode(attribution.evidence.restored(cells.values), container_of(X))

@@ -98,3 +98,16 @@ def test_graphs_know_of_it():
     found = run(to_onnx(detector), odd)["decision_function"].ravel()
     assert_allclose(found, detector.decision_function(odd), atol=1e-4)
     assert found[0] < detector.decision_function(X[:1])[0] - 4.0
+
+
+def test_a_constant_is_repaired_before_cells_that_are_ordinary_and_behind_odd_ones():
+    asked = {"score_function": "conditional", "contamination": 0.2}
+    detector = VAEOutlierDetector(**asked, **QUICK).fit(table())
+    new = table(3, seed=1).assign(sensor=[7.0, 0.1, -3.0], valid=[True, True, False])
+    new["b"] = [new["a"][0], new["a"][1], 1e3]
+    _, one = detector.repair(new)
+    assert [list(new.columns[row]) for row in one.to_numpy()] == [["sensor"], [], ["b"]]
+    repaired, changed = detector.repair(new, n_cells=3)
+    assert list(new.columns[changed.to_numpy()[2]]) == ["b", "sensor", "valid"]
+    assert (repaired["sensor"] == 0.1).all() and repaired["valid"].all()
+    assert (detector.explain(repaired)[["sensor", "valid"]] == 0).all(axis=None)
