@@ -110,6 +110,24 @@ def test_training_says_why_the_bound_falls(beta, best_epoch, said):
     assert (f"counts {beta:g} in training" in display.ax_.get_title(loc="left")) == said
 
 
+def test_training_does_not_speak_of_a_fall_that_nobody_sees():
+    rising = {"bound": [-9, -2, -1], "validation_bound": [-9, -1.99, -2]}
+    display = TrainingDisplay(**rising, best_epoch=3, beta=0.2).plot()
+    assert "falls" not in display.ax_.get_title(loc="left")
+
+
+def test_legends_keep_to_axes_that_were_given():
+    """The room beside them may be that of others."""
+    figure, places = plt.subplots(1, 2)
+    TrainingDisplay(bound=[-3, -2], validation_bound=[-3, -2]).plot(places[0])
+    figure.canvas.draw()
+    legend, ax = places[0].get_legend(), places[0]
+    assert legend.get_window_extent().x1 < ax.get_window_extent().x1
+    own = TrainingDisplay(bound=[-3, -2], validation_bound=[-3, -2]).plot().ax_
+    own.figure.canvas.draw()
+    assert own.get_legend().get_window_extent().x0 > own.get_window_extent().x1
+
+
 def test_training_names_and_style(vae):
     display = TrainingDisplay.from_estimator(vae, name="wine", linewidth=3)
     assert display.ax_.get_title(loc="left").startswith("wine\n")

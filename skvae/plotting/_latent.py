@@ -7,7 +7,19 @@ import pandas as pd
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._density import Density, are_clear, class_places
-from ._style import FAINT, FEW, INK, MANY, QUIET, SEQUENTIAL, axes, number, pyplot, write_title
+from ._style import (
+    FAINT,
+    FEW,
+    INK,
+    MANY,
+    QUIET,
+    SEQUENTIAL,
+    axes,
+    number,
+    pyplot,
+    write_legend,
+    write_title,
+)
 
 RADII = (1, 2, 3)
 # Shares of the rows inside the contours, of all rows and of a class.
@@ -228,13 +240,8 @@ class LatentDisplay:
             self.ax_.plot([], [], "o", color=color, markersize=6, label=name)[0]
             for name, color in zip(names, colors)
         ]
-        # A figure that lays itself out makes room beside the axes; elsewhere stay inside.
-        beside = self.figure_.get_layout_engine() is not None
-        where = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {}
-        self.legend_ = self.ax_.legend(
-            handles=handles, title=y.name, frameon=not beside, edgecolor="none",
-            framealpha=0.8, labelcolor=INK, handletextpad=0.2, alignment="left", **where,
-        )  # fmt: skip
+        style = {"handles": handles, "title": y.name, "handletextpad": 0.2}
+        self.legend_ = write_legend(self.ax_, **style)
 
     def _draw_numbers(self, codes, y, style) -> None:
         values = y.to_numpy(dtype=float, na_value=np.nan)

@@ -16,6 +16,7 @@ from ._style import (
     axes,
     number,
     pyplot,
+    write_legend,
     write_title,
 )
 from ._tables import shortened
@@ -172,10 +173,7 @@ class ScoreDisplay:
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         ax.set_ylabel("Share of the rows", color=INK)
         ax.set_xlabel("Score (higher is more normal)", color=INK)
-        self.legend_ = ax.legend(
-            frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0),
-            title="Below the threshold", alignment="left",
-        )  # fmt: skip
+        self.legend_ = write_legend(ax, title="Below the threshold")
         self.legend_.get_title().set_color(INK)
         write_title(ax, self._title(groups), self.estimator_name if name is None else name)
         self.ax_, self.figure_ = ax, ax.figure

@@ -42,6 +42,16 @@ def write_title(ax, title: str, name: str | None) -> None:
     ax.set_title(f"{name}\n{title}" if name else title, loc="left", fontsize="medium", color=INK)
 
 
+def write_legend(ax, **style):
+    """Beside the axes, where the figure lays itself out and makes room; elsewhere inside."""
+    beside = ax.figure.get_layout_engine() is not None
+    where = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {"loc": "best"}
+    return ax.legend(
+        frameon=not beside, edgecolor="none", framealpha=0.8, labelcolor=INK, alignment="left",
+        **where, **style,
+    )  # fmt: skip
+
+
 def number(value: float) -> str:
     """Three or four figures, with the minus sign of the axes."""
     size = abs(value)

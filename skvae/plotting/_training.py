@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._style import BLUE, INK, QUIET, VERMILION, axes, number, pyplot, write_title
+from ._style import BLUE, INK, QUIET, VERMILION, axes, number, pyplot, write_legend, write_title
+
+# A fall by less than this share of the range of the curve is not seen.
+LEAST_FALL = 0.1
 
 
 class TrainingDisplay:
@@ -120,7 +123,7 @@ class TrainingDisplay:
         display : TrainingDisplay
             The display itself.
         """
-        ax = axes(f"{type(self).__name__}.plot", ax, (6.4, 4.0))
+        ax = axes(f"{type(self).__name__}.plot", ax, (7.6, 4.0))
         style = {"linewidth": 1.6, "solid_capstyle": "round"} | kwargs
         epochs = np.arange(1, len(self.bound) + 1)
         label = "training rows"
@@ -145,7 +148,8 @@ class TrainingDisplay:
             # The best by what was minimised, which may weigh the bound otherwise.
             kept = f"epoch {self.best_epoch} of {len(epochs)}"
             title = f"Held-out bound {number(best)}, kept from {kept}"
-            if self.beta < 1.0 and best < np.max(self.validation_bound):
+            top = np.max(self.validation_bound[: self.best_epoch - held_out[0] + 1])
+            if self.beta < 1.0 and top - best > LEAST_FALL * np.ptp(self.validation_bound):
                 title += (
                     f"\nIt falls as codes tell more: the KL term counts {self.beta:g} in training"
                     " and 1 here"
@@ -154,7 +158,7 @@ class TrainingDisplay:
         ax.set_xlabel("Epoch", color=INK)
         ax.set_ylabel("Bound on log p(x) (nats per row)", color=INK)
         write_title(ax, title, self.estimator_name if name is None else name)
-        ax.legend(frameon=False, loc="lower right", labelcolor=INK)
+        write_legend(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
