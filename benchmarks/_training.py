@@ -130,8 +130,8 @@ TRAINERS: dict[str, Callable] = {
 
 TRAINING_NOTES = f"""
 Rows per CPU second of `fit`, {N_EPOCHS} epochs: network d-128-64-8-64-128-d, ReLU, Adam, equal
-batches. In brackets the share of the floor, which is the 17 matrix products of one step alone, on
-kept buffers, each by torch or NumPy, whichever is faster.
+batches. In brackets the share of the floor, which is the 17 matrix products of one step alone,
+each by NumPy, torch or oneDNN, whichever is faster.
 
 `bare loop` only trains, with a fixed noise, as the others do; `general road` is the same with a
 component that is not of the Gaussian family, which leaves a part to automatic differentiation.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..arrays import twin
 from .activations import BY_HAND, Activation
+from .products import host_product
 
 
 class Layers:
@@ -38,9 +39,7 @@ class Layers:
         self.activation: type[Activation] = BY_HAND[activation]
         # One member is cheaper as plain matrices, and gives the same bits.
         self.single = len(weights[0]) == 1
-        # On the CPU products are NumPy's: its library knows more processors than torch's.
-        on_host = isinstance(twin(weights[0].detach()), np.ndarray)
-        self.product: Callable = np.matmul if on_host else torch.matmul
+        self.on_host = isinstance(twin(weights[0].detach()), np.ndarray)
         self.weights, self.weight_grads = self._pairs(weights, gradient_of)
         self.biases, self.bias_grads = self._pairs(biases, gradient_of)
         self.weights_t = [w.mT for w in self.weights]
@@ -58,15 +57,17 @@ class Layers:
             work = self.workspaces[x.shape] = _Workspace(self, x)
         self.work = work
         work.x = h = twin(x)
-        for layer, bias, weight in zip(work.layers, self.biases, self.weights):
-            self.product(h, weight, out=layer.before)
+        for layer, product, bias, weight in zip(
+            work.layers, work.products, self.biases, self.weights
+        ):
+            product(h, weight, out=layer.before)
             layer.before += bias
             layer.activation.forward()
             h = layer.after
-        self.product(h, self.weights[-1], out=work.output)
+        work.products[-1](h, self.weights[-1], out=work.output)
         work.output += self.biases[-1]
         if self.skip is not None:
-            self.product(work.x, self.skip, out=work.beside)
+            work.product(work.x, self.skip, out=work.beside)
             work.output += work.beside
         return work.output_of_members
 
@@ -75,23 +76,23 @@ class Layers:
 
         The gradient of the output is taken from where ``forward`` had left the output.
         """
-        work, product = self.work, self.product
+        work = self.work
         g, x_t = work.output, work.x.mT
         if self.skip is not None:
-            product(x_t, g, out=self.skip_grad)
+            work.product(x_t, g, out=self.skip_grad)
         for i in range(len(work.layers), 0, -1):
-            layer = work.layers[i - 1]
+            layer, product = work.layers[i - 1], work.products[i]
             product(layer.after_t, g, out=self.weight_grads[i])
-            product(work.ones, g, out=self.bias_grads[i])
+            work.product(work.ones, g, out=self.bias_grads[i])
             g = product(g, self.weights_t[i], out=layer.gradient)
             layer.activation.backward(layer.gradient_tensor)
-        product(x_t, g, out=self.weight_grads[0])
-        product(work.ones, g, out=self.bias_grads[0])
+        work.products[0](x_t, g, out=self.weight_grads[0])
+        work.product(work.ones, g, out=self.bias_grads[0])
         if not for_input:
             return None
-        product(g, self.weights_t[0], out=work.for_input)
+        work.products[0](g, self.weights_t[0], out=work.for_input)
         if self.skip is not None:
-            work.for_input += product(work.output, self.skip_t, out=work.for_input_beside)
+            work.for_input += work.product(work.output, self.skip_t, out=work.for_input_beside)
         return work.for_input_of_members
 
     def _pairs(self, parameters, gradient_of) -> tuple[list[Any], list[Any]]:
@@ -114,6 +115,11 @@ class _Workspace:
         self.layers = [
             _Layer(layers.activation(x.new_empty(*rows, n_rows, width))) for width in widths[:-1]
         ]
+        self.product: Callable = np.matmul if layers.on_host else torch.matmul
+        self.products = [self.product] * len(layers.weights)
+        if layers.on_host:
+            sizes = [n_rows * weight.shape[-2] * weight.shape[-1] for weight in layers.weights]
+            self.products = [host_product(size, x.dtype) for size in sizes]
         output, for_input = x.new_empty(*rows, n_rows, widths[-1]), torch.empty_like(x)
         self.ones = twin(x.new_ones(*rows, 1, n_rows))
         self.output, self.for_input = twin(output), twin(for_input)

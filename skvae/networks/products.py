@@ -1,0 +1,46 @@
+"""Matrix products on the processor, by the library that is fastest at their size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+# From so many multiplications on the kernels of oneDNN make up for what calling them costs.
+LARGE = 1 << 22
+
+
+def host_product(n_multiplications: int, dtype: torch.dtype) -> Callable:
+    """``product(a, b, out=)`` of arrays ``(..., rows, inner)`` and ``(..., inner, columns)``.
+
+    NumPy's costs the least to call.  But its library, like that of torch, may have no kernels
+    for AVX-512 on a processor that it does not know by name; oneDNN, which comes with torch,
+    asks what the processor can do.
+
+    Parameters
+    ----------
+    n_multiplications : int
+        Rows times inner width times columns of one product.
+    dtype : torch.dtype
+        Of all three arrays.
+    """
+    large = n_multiplications >= LARGE and dtype == torch.float32
+    return _wide if large and _has_wide_kernels() else np.matmul
+
+
+def _has_wide_kernels() -> bool:
+    capable = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return capable and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _wide(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    if a.ndim > 2:
+        # One by one, so that a member of a stack has the bits that it has alone.
+        for parts in zip(a, b, out):
+            _wide(*parts)
+        return out
+    transposed = torch.from_numpy(b).T
+    linear = torch.ops.mkldnn._linear_pointwise
+    np.copyto(out, linear(torch.from_numpy(a), transposed, None, "none", [], "").numpy())
+    return out
