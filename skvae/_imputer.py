@@ -57,8 +57,9 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     min_value, max_value : float, array-like of shape (n_features,) or dict, default=-inf and inf
         Limits of imputed numbers, for all columns, for each or by name, as in
         ``min_value={"age": 0}``.  Values, draws and bounds beyond are moved to the limit.
-    likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial"} \
-            or Likelihood or Columnwise, default="auto"
+    likelihood : {"auto", "normal", "student_t", "normal_mixture", "bernoulli", "poisson", \
+            "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial"} or \
+            Likelihood or Columnwise, default="auto"
         Family of the numeric columns; ``"auto"`` is normal with one noise per column.
         Boolean and categorical columns have their own.
     hidden_layer_sizes : tuple of int, default=(64, 64)

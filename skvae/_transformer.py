@@ -53,9 +53,9 @@ class VAETransformer(
             default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
         afterwards.
-    likelihood : {"auto", "normal", "student_t", "bernoulli", "poisson", "negative_binomial", \
-            "zero_inflated_poisson", "zero_inflated_negative_binomial", "token_sequence"} or \
-            Likelihood or Columnwise, default="auto"
+    likelihood : {"auto", "normal", "student_t", "normal_mixture", "bernoulli", "poisson", \
+            "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial", \
+            "token_sequence"} or Likelihood or Columnwise, default="auto"
         Family of p(x|z) of the numeric columns.  ``"auto"`` tells their kinds by dtype and
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
         ones and for the logarithms of positive ones.  Boolean and categorical columns, and

@@ -25,7 +25,7 @@ from skvae.imputation.masks import RandomMask
 from skvae.imputation.refinement import categorical_weights, numeric_weights
 from skvae.imputation.regression import Ridge
 from skvae.imputation.residuals import Residuals
-from skvae.likelihoods import Columnwise
+from skvae.likelihoods import Columnwise, TokenSequence
 from skvae.noise import Noise
 
 
@@ -88,6 +88,12 @@ def test_nested_likelihood_parameters_are_those_of_the_object():
     X = np.where(gaps((60, 3)), np.nan, np.random.default_rng(0).normal(size=(60, 3)))
     assert np.isfinite(imputer.fit_transform(X)).all()
     assert not list(imputer.likelihood.parameters())
+
+
+@pytest.mark.parametrize("likelihood", ["token_sequence", TokenSequence()])
+def test_a_likelihood_without_means_is_refused_before_training(likelihood):
+    with pytest.raises(ValueError, match="token_sequence|each cell a mean. Use likelihood='auto'"):
+        quick(likelihood=likelihood).fit(np.random.default_rng(0).integers(3, size=(40, 3)))
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "bernoulli", "student_t"])
@@ -569,6 +575,7 @@ def test_pooling_shapes_limits_and_refusals():
     assert np.isinf(pooled.df).all()
     few = pool([1.0, 2.0], [1.0, 1.0], complete_df=10)
     assert few.df < pool([1.0, 2.0], [1.0, 1.0]).df and few.df < 10
+    assert all(isinstance(number, float) for number in few)
     for bad in (
         ([1.0], [1.0]),
         ([1.0, 2.0], [1.0]),

@@ -22,7 +22,7 @@ from .folds import cell_folds
 from .layout import Layout
 from .network import ACTIVATIONS, ConditionalNetwork
 
-NUMERIC_LIKELIHOODS = set(LIKELIHOODS) - {"categorical", "ordinal"}
+NUMERIC_LIKELIHOODS = set(LIKELIHOODS) - {"categorical", "ordinal", "token_sequence"}
 # A noise that starts small draws the first steps to the few columns that others determine.
 INITIAL_SCALE = 0.7
 # From so many rows on a batch grows with them, lest an epoch take ever more steps.
@@ -36,6 +36,11 @@ def resolve_likelihood(value) -> Columnwise:
     if value == "auto":
         return Columnwise(continuous=Normal(scale="column", initial_scale=INITIAL_SCALE))
     likelihood = LIKELIHOODS[value]() if isinstance(value, str) else clone(value)
+    if getattr(likelihood, "kind", None) == "token":
+        raise ValueError(
+            f"likelihood={likelihood!r} spells cells one after another, and an imputer expects "
+            "one that gives each cell a mean. Use likelihood='auto', or VAETransformer.impute."
+        )
     likelihood._validate_params()
     return Columnwise.of(likelihood)
 

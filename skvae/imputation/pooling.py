@@ -92,4 +92,4 @@ def pool(estimates, variances, complete_df=None) -> Pooled:
             (increase + 2.0 / (df + 3.0)) / (increase + 1.0),
             share,
         )
-    return Pooled(estimates.mean(0), total, df, information)
+    return Pooled(estimates.mean(0), total, df, information[()])
