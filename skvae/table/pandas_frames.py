@@ -204,7 +204,10 @@ def _is_period(dtype) -> bool:
 _READERS = (
     (
         lambda dtype: isinstance(dtype, pd.SparseDtype),
-        _refuse("df[{name!r}].sparse.to_dense()"),
+        _refuse(
+            "df[{name!r}].sparse.to_dense(); where all columns are, df.sparse.to_dense(), or "
+            "df.sparse.to_coo().tocsr() with a likelihood of counts or flags"
+        ),
     ),
     (lambda dtype: isinstance(dtype, pd.CategoricalDtype), _read_declared),
     (lambda dtype: dtype.kind == "O" and isinstance(dtype, np.dtype), _read_objects),
