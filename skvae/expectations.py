@@ -96,10 +96,11 @@ def _(cells: D.Bernoulli, log_function, noise: Noise, n_draws: int) -> Tensor:
 
 @_log_mean.register
 def _(cells: D.Categorical, log_function, noise: Noise, n_draws: int) -> Tensor:
-    if cells.logits.shape[-1] > MAX_CATEGORIES:
+    logits = cells.logits
+    if logits.shape[-1] > MAX_CATEGORIES:
         return _log_mean.dispatch(D.Distribution)(cells, log_function, noise, n_draws)
-    log_probs = cells.logits.log_softmax(-1)
-    n_categories = torch.isfinite(cells.logits).sum(-1)
+    log_probs = logits.log_softmax(-1)
+    n_categories = torch.isfinite(logits).sum(-1)
     terms = []
     for code in range(log_probs.shape[-1]):
         # A column of fewer categories asks for its last one again, of probability 0.

@@ -85,8 +85,9 @@ def most_plausible(cells) -> Tensor:
     """Best value ``(rows, columns)`` of distributions over members and draws."""
     parts = []
     for part in cells.parts:
-        if hasattr(part, "probs") and part.probs.ndim == 5:
-            parts.append(part.probs.mean((0, 1)).argmax(-1).to(part.probs.dtype))
+        probs = getattr(part, "probs", None)
+        if probs is not None and probs.ndim == 5:
+            parts.append(probs.mean((0, 1)).argmax(-1).to(probs.dtype))
         else:
             parts.append(part.mean.mean((0, 1)))
     return torch.cat(parts, -1)

@@ -33,10 +33,13 @@ class Categories(Block):
 
     def __init__(self, part, parameters):
         super().__init__(part, parameters)
-        index, padding = array_of(part.index)[0], array_of(part.padding)[0]
+        sizes = np.array(part.sizes)
+        place = np.arange(sizes.max())
+        is_there = place < sizes[:, None]
+        index = np.where(is_there, (sizes.cumsum() - sizes)[:, None] + place, 0)
         wide = parameters.cast(np.float32).take(index.ravel()).shaped(0, 0, 0, *index.shape)
-        self.logits = wide + np.where(padding, -FAR, np.float32(0.0))
-        self.n_categories = index.shape[1]
+        self.logits = wide + np.where(is_there, np.float32(0.0), -FAR)
+        self.n_categories = len(place)
 
     @property
     def point(self):

@@ -55,21 +55,6 @@ class Categorical(Likelihood):
 
     kind = "categorical"
 
-    def build(self, shapes: Shapes, noise: Noise) -> Categorical:
-        """Lay out the logits of all columns as one padded matrix."""
-        super().build(shapes, noise)
-        index = torch.zeros(len(self.sizes), max(self.sizes), dtype=torch.long)
-        padding = torch.ones_like(index, dtype=torch.bool)
-        start = 0
-        for column, size in enumerate(self.sizes):
-            index[column, :size] = torch.arange(start, start + size)
-            padding[column, :size] = False
-            start += size
-        members = noise.n_members
-        self.register_buffer("index", index.expand(members, -1, -1).to(noise.device))
-        self.register_buffer("padding", padding.expand(members, -1, -1).to(noise.device))
-        return self
-
     @property
     def n_parameters(self) -> int:
         """One logit per category of each column."""
