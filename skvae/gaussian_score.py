@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from . import distributions
+from .products import affine_columns
 
 LOG_2PI = math.log(2 * math.pi)
 # Whole tiles of the matrix products, and no power of two, at which the lines of a buffer would
@@ -154,8 +155,8 @@ class _Layers:
         """Add what the layers give, without the last bias, to ``start``."""
         h = x
         for buffer, weight, bias in zip(buffers, self.weights, self.biases):
-            h = self.activate(torch.addmm(bias, weight, h, out=buffer))
-        torch.addmm(start, self.weights[-1], h, out=out)
+            h = self.activate(affine_columns(bias, weight, h, buffer))
+        affine_columns(start, self.weights[-1], h, out)
         if self.skip is not None:
             torch.addmm(out, self.skip, x, out=out)
 

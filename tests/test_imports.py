@@ -40,6 +40,7 @@ CORE = {
     "expectation_maximization",
     "expectations",
     "noise",
+    "products",
     "recurrence",
 }
 ENGINE = {

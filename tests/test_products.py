@@ -5,9 +5,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvae import VAETransformer
-from skvae.networks import products
-from skvae.networks.products import LARGE, host_product
+from skvae import VAETransformer, products
+from skvae.products import LARGE, affine, affine_columns, host_product
 
 ROWS, INNER, COLUMNS = 256, 260, 96
 needs_kernels = pytest.mark.skipif(
@@ -39,6 +38,26 @@ def test_large_products_are_those_of_numpy(left, right):
         alone = np.empty((ROWS, COLUMNS), np.float32)
         product(a[member], b[member], out=alone)
         assert_array_equal(alone, out[member])
+
+
+@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(32, 128), (8, 16), (784, 96)])
+def test_layers_are_those_of_torch_and_know_no_other_rows(n_inputs, n_outputs):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 2048, n_inputs, generator=generator)
+    weight = torch.randn(2, n_inputs, n_outputs, generator=generator)
+    bias = torch.randn(2, 1, n_outputs, generator=generator)
+    found = affine(bias, x, weight)
+    assert_allclose(found, torch.baddbmm(bias, x, weight), atol=2e-4)
+    offset, matrix = bias[0].T, weight[0].T
+    columns = torch.empty(n_outputs, 2048)
+    affine_columns(offset, matrix, x[0].T, columns)
+    assert_allclose(columns.T, found[0], atol=2e-4)
+    for start, size in [(0, 64), (5, 128), (777, 256), (100, 1024)]:
+        rows = slice(start, start + size)
+        assert_array_equal(affine(bias[:1], x[:1, rows], weight[:1])[0], found[0, rows])
+        some = torch.empty(n_outputs, size)
+        affine_columns(offset, matrix, x[0, rows].T, some)
+        assert_array_equal(some, columns[:, rows])
 
 
 @needs_kernels

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import twin
+from ..products import host_product
 from .activations import BY_HAND, Activation
-from .products import host_product
 
 
 class Layers:

@@ -15,6 +15,7 @@ from .._component import Component, Shapes
 from ..alignment import HIDDEN_ALIGNMENT, aligned, padded
 from ..arrays import twin
 from ..noise import Noise
+from ..products import affine
 from ._base import Network, check_widths
 from .by_hand import ByHand, Layers
 
@@ -90,11 +91,13 @@ class Perceptron(Component):
         x = self.flat_rows(x)
         own: dict[str, Any] = self._parameters
         activate = ACTIVATIONS[self.activation] if torch.is_grad_enabled() else self.in_place
+        learns = self.training or torch.is_grad_enabled()
+        layer: Callable = torch.baddbmm if learns else affine
         h = x
         for i in range(self.output_layer):
-            h = activate(torch.baddbmm(own[f"bias_{i}"], h, own[f"weight_{i}"]))
+            h = activate(layer(own[f"bias_{i}"], h, own[f"weight_{i}"]))
         last = self.output_layer
-        out = torch.baddbmm(own[f"bias_{last}"], h, own[f"weight_{last}"])
+        out = layer(own[f"bias_{last}"], h, own[f"weight_{last}"])
         if "weight_skip" in own:
             out = torch.baddbmm(out, x, own["weight_skip"])
         return out.view(members, draws, rows, -1)[..., : self.n_outputs]

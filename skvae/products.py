@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 # From so many multiplications on the kernels of oneDNN make up for what calling them costs.
 LARGE = 1 << 22
+# Where rows are many, so many weights of a layer are enough.  How many rows there are is not
+# asked: a row has the same bits alone and among others.
+WEIGHTS = 1 << 11
 
 
 def host_product(n_multiplications: int, dtype: torch.dtype) -> Callable:
@@ -27,6 +31,32 @@ def host_product(n_multiplications: int, dtype: torch.dtype) -> Callable:
     """
     large = n_multiplications >= LARGE and dtype == torch.float32
     return _wide if large and _has_wide_kernels() else np.matmul
+
+
+def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """``bias + x @ weight`` of each member, like ``torch.baddbmm``, without a graph."""
+    if not _is_wide(weight):
+        return torch.baddbmm(bias, x, weight)
+    linear = torch.ops.mkldnn._linear_pointwise
+    members = [
+        linear(rows, matrix.T, offset[0], "none", [], "")
+        for offset, rows, matrix in zip(bias, x, weight)
+    ]
+    return members[0][None] if len(members) == 1 else torch.stack(members)
+
+
+def affine_columns(start: Tensor, weight: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    """``start + weight @ x`` of rows that are the columns of ``x``, like ``torch.addmm``."""
+    if not _is_wide(weight):
+        return torch.addmm(start, weight, x, out=out)
+    product = torch.ops.mkldnn._linear_pointwise(weight, x.T, None, "none", [], "")
+    return torch.add(start, product, out=out)
+
+
+def _is_wide(weight: Tensor) -> bool:
+    n_weights = weight.shape[-2] * weight.shape[-1]
+    on_host = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return n_weights >= WEIGHTS and on_host and _has_wide_kernels()
 
 
 def _has_wide_kernels() -> bool:
