@@ -123,7 +123,7 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
         activation="silu",
         init="linear",
         calibrate=True,
-        whiten=False,
+        whiten="half",
         n_members=1,
         n_draws=16,
         max_iter=200,
@@ -348,12 +348,13 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
     def _parts(self, X):
         """Number of rows, and the table encoded part by part."""
         check_is_fitted(self)
+        width = self.codec_.n_inputs_ + self.codec_.n_conditions_
         if issparse(X) or hasattr(self, "feature_names_in_"):
             # The check of names would warn of each part of an array anew; that of counts
             # says which row is bad.
             X = check_table(self, X, reset=False)
-            return inference.parts_of(X, self.codec_.encode)
-        return inference.parts_of(X, self._encode)
+            return inference.parts_of(X, self.codec_.encode, width)
+        return inference.parts_of(X, self._encode, width)
 
     def _infer(self, X, statistics=("mean", "stddev")) -> list[np.ndarray]:
         """Statistics of the posterior of each row."""

@@ -34,25 +34,27 @@ LARGEST_CODE = 1e9
 ROUNDS_OF_COMPLETION = 2
 
 
-def parts_of(X, encode: Callable[[Any], Any]) -> tuple[int, Iterator[tuple[slice, Any]]]:
+def parts_of(
+    X, encode: Callable[[Any], Any], width: int
+) -> tuple[int, Iterator[tuple[slice, Any]]]:
     """Number of rows, and the slices of a table, each with what ``encode`` makes of it.
 
-    A long array of numbers is never copied as a whole, and a sparse matrix never made dense
-    as a whole; any other table is one part.
+    An encoded row is of ``width`` numbers.  A long array of numbers is never copied as a whole,
+    and a sparse matrix never made dense as a whole; any other table is one part.
     """
     if issparse(X):
-        return X.shape[0], _parts_of_array(X.tocsr(), encode)
+        return X.shape[0], _parts_of_array(X.tocsr(), encode, max(width, X.shape[1]))
     if type(X) not in (np.ndarray, np.memmap) or X.ndim != 2 or X.dtype.kind not in "fiub":
         encoded = encode(X)
         return len(encoded.values), iter([(slice(None), encoded)])
-    return len(X), _parts_of_array(np.asarray(X), encode)
+    return len(X), _parts_of_array(np.asarray(X), encode, width)
 
 
-def _parts_of_array(X, encode: Callable[[Any], Any]) -> Iterator[tuple[slice, Any]]:
-    n_rows, n_columns = X.shape
-    at_once = max(min(PART_ROWS, PART_NUMBERS // max(n_columns, 1)), 1)
+def _parts_of_array(X, encode: Callable[[Any], Any], width: int) -> Iterator[tuple[slice, Any]]:
+    n_rows = X.shape[0]
+    at_once = max(min(PART_ROWS, PART_NUMBERS // width), 1)
     # Whole chunks, or the rest of each part would be padded to one.
-    at_once = at_once - at_once % chunk_rows(width=max(n_columns, 1)) or at_once
+    at_once = at_once - at_once % chunk_rows(width=width) or at_once
     for start in range(0, max(n_rows, 1), at_once):
         rows = slice(start, start + at_once)
         try:

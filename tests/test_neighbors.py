@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import VAEOutlierDetector, VAETransformer, inference
 from skvae.noise import Noise
 from skvae.penalties import NeighborGraph, Penalty
 from skvae.penalties.cells import CellEncoder
@@ -194,6 +194,26 @@ def test_cells_learn_a_layout_and_not_one_of_shuffled_rows():
 
     assert score(layout) > 0.97
     assert score(layout[rng.permutation(len(X))]) < 0.7
+
+
+def test_a_wide_table_is_placed_row_by_row_as_together():
+    X, y = blobs(n=100, d=160)
+    # Columns that no row varies in are left out, and parts are of those that are left.
+    X[:, ::9] = 1.0
+    model = mapped(NeighborGraph(n_neighbors=6, max_iter=50, keep_neighbors=False)).fit(X)
+    many = np.tile(X, (30, 1))
+    together = model.transform(many)
+    assert len(many) > inference.chunk_rows(width=X.shape[1])
+    assert_array_equal(together, np.tile(model.transform(X), (30, 1)))
+    assert_array_equal(
+        together[::400], np.concatenate([model.transform(r[None]) for r in many[::400]])
+    )
+    assert (
+        KNeighborsClassifier(3)
+        .fit(together[::2], np.tile(y, 30)[::2])
+        .score(together[1::2], np.tile(y, 30)[1::2])
+        > 0.95
+    )
 
 
 # -------------------------------------------------------------------------- in estimators

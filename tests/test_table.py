@@ -110,6 +110,20 @@ def test_chunks_do_not_show():
     assert_array_equal(mask, ~np.isnan(X))
 
 
+def test_rows_are_encoded_alone_as_together():
+    X = numbers(n=3000, d=30)
+    X[:, [4, 5, 20]] = 7.0
+    codec = TableCodec().fit(X)
+    # One cell that is missing and one that is far out change nothing in the rows beside them.
+    X[1, 0], X[2, 1] = NAN, 1e300
+    for order in "CF":
+        values, mask, _ = codec.encode(np.asarray(X, order=order))
+        alone = [codec.encode(row[None]) for row in X[:50]]
+        assert_array_equal(values[:50], np.concatenate([each.values for each in alone]))
+        assert_array_equal(np.argwhere(~mask), [[1, 0]])
+        assert values[2, 1] == 1e9 and np.abs(np.delete(values, 2, 0)).max() < 10
+
+
 def test_wide_tables_take_no_seconds():
     X = numbers(n=20, d=2000)
     codec = TableCodec().fit(X)

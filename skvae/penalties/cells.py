@@ -12,24 +12,22 @@ from torch.nn import functional as F
 
 from .._component import Component
 from ..noise import Noise
-from .placement import SHARPNESS, mode_among
+from .placement import SHARPNESS
 
 N_CELLS = 100
-HIDDEN = 128
+HIDDEN = 128, 64
 BATCH_SIZE = 256
 N_STEPS, N_EPOCHS = 300, 20
-RATE, WEIGHT_DECAY = 3e-3, 0.1
+RATE, WEIGHT_DECAY = 8e-3, 0.1
 # Weight of the place within the cell beside that of the cell.
 PLACE_WEIGHT = 0.3
-# So many likeliest cells vote for the place.
-N_VOTES = 8
 
 
 class CellEncoder(Component):
     """A classifier of rows into cells of a layout, each with the place that the row has there.
 
     A network that gives the place itself puts a row that may belong to two groups between
-    them; one that gives a probability per cell lets the mode choose a group.  It is trained on
+    them; one that gives a probability per cell sends it to the likeliest one.  It is trained on
     rows, on rows between them and their neighbours, and on rows with noise, and keeps none.
     """
 
@@ -55,7 +53,7 @@ class CellEncoder(Component):
             for seed, codes in zip(seeds, layout)
         ]
         self.register_buffer("centres", torch.as_tensor(np.stack(centres)).to(layout))
-        sizes = [width, HIDDEN, HIDDEN, n_cells * (1 + d)]
+        sizes = [width, *HIDDEN, n_cells * (1 + d)]
         for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
             weight = (2.0 * noise.uniform(n_in, n_out) - 1.0) / math.sqrt(n_in)
             self.register_buffer(f"matrix_{i}", weight)
@@ -68,10 +66,8 @@ class CellEncoder(Component):
         """Places ``(members, rows, n_components)``."""
         x = torch.as_tensor(queries, device=self.centres.device)
         logits, places = self._cells(x.expand(len(self.centres), -1, -1))
-        votes, index = logits.softmax(-1).topk(min(N_VOTES, logits.shape[-1]), -1)
-        chosen = places.gather(2, index[..., None].expand(*index.shape, places.shape[-1]))
-        pairs = zip(chosen.cpu().numpy(), votes.cpu().numpy())
-        return np.stack([mode_among(codes, weights) for codes, weights in pairs])
+        best = logits.cpu().numpy().argmax(-1)[..., None, None]
+        return np.take_along_axis(places.cpu().numpy(), best, 2)[:, :, 0]
 
     def _layers(self) -> tuple[list[Tensor], list[Tensor]]:
         matrices = [self.matrix_0, self.matrix_1, self.matrix_2]

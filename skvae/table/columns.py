@@ -11,6 +11,8 @@ from .refusals import refuse_infinite, refuse_role, refuse_string, refuse_unseen
 from .statistics import Summary, chunks, extremes, summarise
 
 LARGEST = 1e9
+# So many cells are encoded at once: what each step writes is read by the next from the cache.
+ENCODED_CELLS = 2**15
 
 
 class Column:
@@ -193,21 +195,26 @@ class NumericColumn(Column):
         loc = np.array([column.loc for column in columns])
         scale = np.array([column.scale for column in columns])
         matrix = cls.numbers(columns, panel)
+        index = None if isinstance(chosen, slice) else np.array(chosen)
         observed = None
         with np.errstate(over="ignore"):
-            for rows in chunks(*matrix.shape):
-                part = matrix[rows][:, chosen]
+            for rows in chunks(len(matrix), matrix.shape[1], ENCODED_CELLS):
+                part = matrix[rows]
+                # Brackets would lay the columns out where rows should be.
+                part = part if index is None else part.take(index, axis=1)
                 cls.check(names, part, rows.start)
                 work = np.subtract(part, loc, dtype=np.float64)
                 work /= scale
-                missing = np.isnan(work)
-                if missing.any():
-                    if observed is None:
-                        observed = np.ones(out.shape, dtype=bool)
-                    observed[rows] = ~missing
-                    np.copyto(work, 0.0, where=missing)
-                # Far out is far out: a float32 infinity would turn into NaN in the networks.
-                np.clip(work, -LARGEST, LARGEST, out=work)
+                # One sum tells that no cell is missing or far out.
+                if not np.vdot(work, work) <= LARGEST**2:
+                    missing = np.isnan(work)
+                    if missing.any():
+                        if observed is None:
+                            observed = np.ones(out.shape, dtype=bool)
+                        observed[rows] = ~missing
+                        np.copyto(work, 0.0, where=missing)
+                    # A float32 infinity would turn into NaN in the networks.
+                    np.clip(work, -LARGEST, LARGEST, out=work)
                 out[rows] = work
         return observed
 

@@ -11,9 +11,9 @@ _EPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.nextafter(0.0, 1.0))
 
 
-def chunks(n_rows: int, n_columns: int) -> Iterator[slice]:
+def chunks(n_rows: int, n_columns: int, n_cells: int = _CHUNK_CELLS) -> Iterator[slice]:
     """Cut the rows of a matrix into slices of a cache-friendly number of cells."""
-    step = max(1, _CHUNK_CELLS // max(n_columns, 1))
+    step = max(1, n_cells // max(n_columns, 1))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
