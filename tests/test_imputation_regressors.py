@@ -7,10 +7,10 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.impute import SimpleImputer
 
 from skvae import VAEImputer
-from skvae.imputation.gaussian import NOISE, WIDEST, Gaussian
+from skvae.imputation.gaussian import NOISE, ROOM, Gaussian
 from skvae.imputation.layout import Layout
 from skvae.imputation.refinement import numeric_weights
-from skvae.imputation.regression import N_TREES, Ridge, SmoothRidge, Trees
+from skvae.imputation.regression import ALPHAS, N_TREES, Ridge, SmoothRidge, Trees
 from skvae.imputation.residuals import Spread
 
 
@@ -83,9 +83,9 @@ def test_copies_of_a_column_do_no_harm():
 
 
 def test_numbers_come_before_categories_where_there_is_no_room():
-    layout = Layout((("continuous", (1, 1)), ("categorical", (WIDEST, 3))))
+    layout = Layout((("continuous", (1, 1)), ("categorical", (ROOM, 3))))
     kept = Gaussian(layout, None)._kept()
-    assert kept.tolist() == [0, 1, 2 + WIDEST, 3 + WIDEST, 4 + WIDEST]
+    assert kept.tolist() == [0, 1, 2 + ROOM, 3 + ROOM, 4 + ROOM]
 
 
 def test_wide_tables_do_without_the_normal_distribution(monkeypatch):
@@ -104,7 +104,7 @@ def test_smooth_ridge_bends_and_predicts_each_row_by_the_others():
     new = rng.normal(size=(400, 2))
     truth = np.sin(2 * new[:, 0]) + new[:, 1] ** 2
     smooth = SmoothRidge(np.random.RandomState(0))
-    left_out = smooth.fit_left_out(A, y).mean[:, 0]
+    left_out = smooth.fit_left_out(A, y)(A, np.arange(400)).mean[:, 0]
     error = np.std(smooth.predict(new).mean[:, 0] - truth)
     line = np.std(Ridge().fit(A, y).predict(new)[:, 0] - truth)
     assert error < 0.4 * line
@@ -141,10 +141,11 @@ def test_trees_answer_as_those_of_scikit_learn(n_classes):
     kind, options, told = ExtraTreesRegressor, {"max_features": 0.7}, "oob_prediction_"
     if n_classes:
         y = np.digitize(y, [-0.5, 0.5]) + 1
-        kind, options = ExtraTreesClassifier, {"min_samples_leaf": 2}
+        kind, options = ExtraTreesClassifier, {"min_samples_leaf": 2, "max_features": 1.0}
         told = "oob_decision_function_"
     trees = Trees(n_classes, np.random.RandomState(0))
-    found = trees.fit_left_out(A, y)
+    ask = trees.fit_left_out(A, y)
+    found = ask(A, np.arange(300))
     theirs = kind(N_TREES, bootstrap=True, oob_score=True, random_state=trees.seed, **options).fit(
         A, y
     )
@@ -161,6 +162,12 @@ def test_trees_answer_as_those_of_scikit_learn(n_classes):
     each = np.stack([tree.predict(new) for tree in theirs.estimators_])
     assert_allclose(answer.variance, each.var(0, ddof=1))
     assert not answer.excess.any()
+    # With other features a row is left to the same trees.
+    rows, unseen = np.arange(50), np.ones((N_TREES, 50))
+    for who, seen in zip(unseen, trees.forest.estimators_samples_):
+        who[seen[seen < 50]] = 0.0
+    by_trees = np.stack([tree.predict(new) for tree in trees.forest.estimators_])
+    assert_allclose(ask(new, rows).mean[:, 0], np.average(by_trees, axis=0, weights=unseen))
     # A third of the trees are asked about a row of their own.
     share = (found.excess / found.variance).mean()
     assert 0.3 < N_TREES * share / (1 / 0.37 - 1) < 3
@@ -210,6 +217,54 @@ def test_intervals_hold_where_gaps_depend_on_what_spreads_errors(monkeypatch):
         lambda model, parts, of_trees: np.ones((len(of_trees), 2)),
     )
     assert covered() < 0.85
+
+
+def test_rows_with_other_features_are_still_left_out_of_smooth_ridge():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(60, 3))
+    y = A @ [1.0, -1.0, 0.5] + rng.normal(size=60)
+    asked, rows = np.where(rng.uniform(size=A.shape) < 0.3, 0.0, A), np.arange(0, 60, 3)
+    smooth = SmoothRidge(np.random.RandomState(0))
+    found = smooth.fit_left_out(A, y)(asked[rows], rows).mean[:, 0]
+    # The same penalty and the same functions, whatever is left out.
+    ridge = smooth.ridge
+    centred, other = (smooth._features(smooth._white(part)) - ridge.loc for part in (A, asked))
+
+    def solved(alpha, kept):
+        design = np.hstack([np.ones((60, 1)), centred])[kept]
+        penalty = alpha * np.diag(np.arange(design.shape[1]) > 0)
+        return np.linalg.solve(design.T @ design + penalty, design.T @ y[kept])
+
+    everywhere = np.ones(60, dtype=bool)
+    alphas = ALPHAS * len(A) / 1000
+    apart = [np.abs(solved(alpha, everywhere)[1:] - ridge.coefficient).max() for alpha in alphas]
+    assert min(apart) < 1e-8
+    alpha = alphas[np.argmin(apart)]
+    one_by_one = [np.r_[1.0, other[i]] @ solved(alpha, np.delete(np.arange(60), i)) for i in rows]
+    assert_allclose(found, np.clip(one_by_one, y.min(), y.max()), atol=1e-8)
+    near = smooth.predict(asked[rows]).mean[:, 0]
+    assert np.abs(found - near).mean() > 0.01, "negative control"
+
+
+def test_intervals_hold_in_new_rows_after_a_table_without_gaps(monkeypatch):
+    def table(seed):
+        rng = np.random.default_rng(seed)
+        z = rng.uniform(-2, 2, size=(800, 2))
+        X = np.hstack([z, z**2, np.sin(2 * z), z[:, :1] * z[:, 1:]])
+        return X + 0.1 * rng.normal(size=X.shape)
+
+    X, new = table(0), table(1)
+    holes = np.random.default_rng(2).uniform(size=new.shape) < 0.3
+    hidden = np.where(holes, np.nan, new)
+
+    def covered():
+        lower, upper = VAEImputer(random_state=0).fit(X).predict_interval(hidden)
+        return ((lower <= new) & (new <= upper))[holes].mean()
+
+    assert 0.86 < covered() < 0.95
+    # A control: errors of cells in rows without other gaps.
+    monkeypatch.setattr("skvae.imputation.refinement.some_hidden", lambda mask, rng: mask)
+    assert covered() < 0.8
 
 
 def test_missing_values_indicator_and_empty_columns_as_in_scikit_learn():

@@ -515,7 +515,7 @@ def test_ridge_predicts_each_row_by_the_others():
     A = rng.normal(size=(25, 4))
     y = A @ [1.0, -1.0, 0.5, 0.0] + 0.3 * rng.normal(size=25)
     ridge = Ridge()
-    left_out = ridge.fit_left_out(A, y)[:, 0]
+    left_out = ridge.fit_left_out(A, y)(A, np.arange(25))[:, 0]
     near = ridge.predict(A)[:, 0]
     one_by_one = [
         Ridge().fit(np.delete(A, i, 0), np.delete(y, i)).predict(A[i : i + 1])[0, 0]

@@ -13,8 +13,9 @@ N_STEPS = 4
 MOST_ROWS = 2_000
 # Categories and copies of columns are collinear: each standardised parameter has so much noise.
 NOISE = 1e-3
-# A row costs the cube of the width.
+# A row costs the cube of the width: of numbers, and of numbers and categories together.
 WIDEST = 128
+ROOM = 64
 ROWS_AT_ONCE = 256
 
 
@@ -103,10 +104,11 @@ class Gaussian:
     def _kept(self) -> np.ndarray:
         """Parameters of numbers, then of small categorical columns, while there is room."""
         kept: list[int] = []
+        room = max(ROOM, len(self.layout.numeric))
         categorical = sorted(self.layout.categorical, key=lambda j: self.layout.sizes[j])
         for j in [*self.layout.numeric, *categorical]:
             place = self.layout.slices[j]
-            if len(kept) + place.stop - place.start > WIDEST:
+            if len(kept) + place.stop - place.start > room:
                 break
             kept += range(place.start, place.stop)
         return np.array(kept, dtype=np.intp)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .._component import Component
 from ..noise import Noise
+
+# Shares of hidden cells are uniform from 0 to here where nothing tells of gaps.
+MOST_HIDDEN = 0.8
+
+
+def some_hidden(mask: np.ndarray, rng) -> np.ndarray:
+    """Thin a mask ``(rows, columns)`` at a random rate per row, as new rows may be."""
+    rate = MOST_HIDDEN * rng.uniform(size=(len(mask), 1))
+    return mask & (rng.uniform(size=mask.shape) >= rate)
 
 
 class RandomMask(Component):

@@ -116,8 +116,9 @@ def predict(
     draws = FixedDraws(n_draws, vae.n_latents, device)
 
     def of_chunk(values: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
-        shown = visible.expand(vae.n_members, -1, -1, -1)
-        prior, context = vae.condition(values.expand_as(shown), shown)
+        # Encoded once for all members.
+        inputs = vae.encoding(values, visible).expand(vae.n_members, -1, -1, -1)
+        prior, context = vae.context(inputs)
         mean, variance = moments(vae.decode(prior.rsample(draws, n_draws), context))
         centre = mean.mean(1, keepdim=True)
         # Tensor.var along this axis takes ten times as long.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
 from .gaussian import WIDEST, Gaussian
 from .layout import Layout
+from .masks import some_hidden
 from .prediction import Prediction
 from .regression import Answer, SmoothRidge, Trees
 from .residuals import Residuals, Spread
+from .shown import Predictor, Shown
 
 # Regressors and errors are fitted on so many rows at most: their time and memory grow with it.
 MOST_ROWS = 10_000
@@ -29,8 +31,6 @@ SHARES = np.linspace(0.0, 1.0, 11)
 LEAST_LEFT = 0.25
 # What is taken off must leave a least square: of the largest eigenvalue so much.
 SMALLEST_SHARE = 1e-3
-
-Predictor = Callable[[np.ndarray, np.ndarray], Prediction]
 
 
 @dataclass
@@ -72,6 +72,44 @@ class ColumnModel:
         return np.stack([apart, of_trees * (self.weights[-1] > 0)], 1)
 
 
+class Held(NamedTuple):
+    """The held-out cells of a column.
+
+    Parameters
+    ----------
+    rows, folds, among : ndarray (cells,)
+        Their rows, who held them out, and their places among the observed cells.
+    n_seen : int
+        Number of observed cells.
+    told : list of callable
+        What answers for regressors that did not see a cell.
+    """
+
+    rows: np.ndarray
+    folds: np.ndarray
+    among: np.ndarray
+    n_seen: int
+    told: list[Callable]
+
+
+class LeftOut(NamedTuple):
+    """What is said of the held-out cells of a column by all that never saw them.
+
+    Parameters
+    ----------
+    parts : list of ndarray (cells, parameters)
+        In the order of the weights.
+    excess : ndarray (parts,)
+        Squared error that averages out where all members and trees are asked.
+    of_trees : ndarray (cells,)
+        Variance among the trees.
+    """
+
+    parts: list[np.ndarray]
+    excess: np.ndarray
+    of_trees: np.ndarray
+
+
 class Refinement:
     """Completes expanded tables, column by column.
 
@@ -108,29 +146,27 @@ class Refinement:
             chosen = self.rng.permutation(len(values))[:MOST_ROWS]
             values, mask, folds = values[chosen], mask[chosen], folds[chosen]
         self.expanded = self.layout.expand(values)
-        wide = self.layout.repeat(mask)
-        base, _ = predict(values, mask).mixture()
-        table = np.where(wide, self.expanded, base)
+        own = judged = Shown(self.layout, predict, values, mask)
         if self.n_rounds and 0 < len(self.layout.numeric) <= WIDEST:
-            self.normal = Gaussian(self.layout, self.rng).fit(table, mask)
-        line = self._line(table, mask)
-        improved = table.copy()
+            self.normal = Gaussian(self.layout, self.rng).fit(own.table, mask)
+        own.draw_line(self.normal)
+        if mask.all():
+            # New rows have gaps, as nobody would impute them else: errors are those of such.
+            shown = some_hidden(mask, self.rng)
+            judged = Shown(self.layout, predict, values, shown).draw_line(self.normal)
+        base, line, improved = own.base, own.line, own.table.copy()
         refined = set(self._refinable(mask)) if self.n_rounds else set()
         doubts: dict[int, np.ndarray] = {}
         for j in range(self.layout.n_columns):
-            visible = mask.copy()
-            visible[:, j] = False
-            apart = predict(values, visible)
-            start = np.where(self.layout.repeat(visible), self.expanded, apart.mixture()[0])
-            model = self._fit_column(j, apart, start, line, mask[:, j], folds[:, j], j in refined)
+            model = self._fit_column(j, own, judged, mask[:, j], folds[:, j], j in refined)
             self.models.append(model)
             if j in refined:
                 gaps = ~mask[:, j]
                 improved[gaps, self.layout.slices[j]], found = self._said(
-                    j, start, base, line, gaps
+                    j, own.table, base, line, gaps
                 )
                 # A held-out cell has one member of the ensemble to tell, a gap has them all.
-                apart = apart.mean[:, gaps, self.layout.slices[j].start].var(0)
+                apart = own.said.mean[:, gaps, self.layout.slices[j].start].var(0)
                 doubts[j] = found + np.outer(model.weights[0] * apart, [1.0, 0.0])
         self.order = sorted(refined, key=lambda j: (~mask[:, j]).sum())
         table, last = improved, dict(doubts)
@@ -155,14 +191,13 @@ class Refinement:
         whole, spread = self.layout.expand(values), np.zeros(mask.shape)
         rows = np.flatnonzero(~mask.all(1))
         if len(rows):
-            filled = self._complete(predict, whole[rows], values[rows], mask[rows])
+            filled = self._complete(predict, values[rows], mask[rows])
             whole[rows], spread[rows] = filled
         return whole, spread
 
-    def _complete(self, predict: Predictor, table, values, mask) -> tuple[np.ndarray, np.ndarray]:
-        base, variance = predict(values, mask).mixture()
-        table = np.where(self.layout.repeat(mask), table, base)
-        line = self._line(table, mask)
+    def _complete(self, predict: Predictor, values, mask) -> tuple[np.ndarray, np.ndarray]:
+        shown = Shown(self.layout, predict, values, mask).draw_line(self.normal)
+        base, table, line = shown.base, shown.table, shown.line
         doubts: dict[int, np.ndarray] = {}
         for _ in range(min(self.n_rounds, 2)):
             for j in self.order:
@@ -175,7 +210,7 @@ class Refinement:
             gaps, model = ~mask[:, j], self.models[j]
             if gaps.any() and model.spread is not None:
                 more = doubts[j] * model.doubt_unit if j in doubts else None
-                guesses = self._guesses(j, variance, line, gaps, more)
+                guesses = self._guesses(j, shown.variance[gaps], line, gaps, more)
                 spread[gaps, j] = model.spread(guesses)
         return table, spread
 
@@ -198,53 +233,63 @@ class Refinement:
             and self.layout.n_columns > 1
         ]
 
-    def _line(self, table, mask) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and variance that the normal distribution gives every cell."""
-        return None if self.normal is None else self.normal.without_each(table, mask)
-
-    def _fit_column(self, j, apart: Prediction, start, line, seen, folds, refined) -> ColumnModel:
-        place = self.layout.slices[j]
-        held = np.flatnonzero(folds >= 0)
-        # Of each held-out cell, what the one member says that never saw it.
-        parts = [apart.mean[folds[held], held][:, place]]
-        truth = self.expanded[held, place]
-        model = ColumnModel(np.ones(1))
+    def _fit_column(self, j, own: Shown, judged: Shown, seen, folds, refined) -> ColumnModel:
+        rows, held = np.flatnonzero(seen), np.flatnonzero(folds >= 0)
+        place, among = self.layout.slices[j], np.searchsorted(rows, held)
+        truth, model = self.expanded[held, place], ColumnModel(np.ones(1))
+        said, table = own.without(j, rows)
+        told: list[Callable] = []
         if refined:
-            rows = np.flatnonzero(seen)
-            if line is not None and j in self.layout.numeric:
-                # Its parameters have seen the cell, by about this share.
-                share = min(self.layout.width / len(rows), 0.5)
-                parts.append(truth + (line[0][held, place] - truth) / (1.0 - share))
-            A, y = self._without(start, j)[rows], self._target(j, rows)
-            place_of = np.empty(len(seen), dtype=np.intp)
-            place_of[rows] = np.arange(len(rows))
-            among = place_of[held]
-            for regressor in self._new_regressors(j):
-                answer = Answer(*(of_row[among] for of_row in regressor.fit_left_out(A, y)))
-                parts.append(answer.mean)
-                model.regressors.append(regressor)
-            # So much of the squared error of the first and of the last is theirs alone where
-            # members and trees are asked one by one, or in part.
-            excess = np.zeros(len(parts))
-            excess[[0, -1]] = apart.mean[:, held, place.start].var(0).sum(), answer.excess.sum()
-            model.weights = self._weights(j, parts, truth, excess)
-        if j in self.layout.numeric:
-            found, counts = np.unique(self.expanded[seen, place], return_counts=True)
-            model.atom = float(found[counts.argmax()]), counts.max() / counts.sum()
-            error, doubts = (truth - model.mix(parts))[:, 0], None
-            if refined:
-                doubts = model.doubts(parts, answer.variance)
-                share = model.weights**2 @ excess / max((error**2).sum(), 1e-12)
-                error *= np.sqrt(max(1.0 - share, LEAST_LEFT))
-            guesses = self._guesses(j, apart.mixture()[1], line, held, doubts)
-            model.spread = Spread(guesses, error)
-            model.residuals = Residuals(error / np.maximum(model.spread(guesses), 1e-12))
+            A, y = self._without(table, j), self._target(j, rows)
+            model.regressors = self._new_regressors(j)
+            told = [regressor.fit_left_out(A, y) for regressor in model.regressors]
+        cells = Held(held, folds[held], among, len(rows), told)
+        said = Prediction(*(found[:, among] for found in said))
+        left_out = self._left_out(j, cells, own, said, table[among])
+        if refined:
+            model.weights = self._weights(j, left_out.parts, truth, left_out.excess)
+        if j not in self.layout.numeric:
+            return model
+        if judged is not own:
+            said, table = judged.without(j, held)
+            left_out = self._left_out(j, cells, judged, said, table)
+        found, counts = np.unique(self.expanded[seen, place], return_counts=True)
+        model.atom = float(found[counts.argmax()]), counts.max() / counts.sum()
+        error, doubts = (truth - model.mix(left_out.parts))[:, 0], None
+        if refined:
+            doubts = model.doubts(left_out.parts, left_out.of_trees)
+            share = model.weights**2 @ left_out.excess / max((error**2).sum(), 1e-12)
+            error *= np.sqrt(max(1.0 - share, LEAST_LEFT))
+        variance = said.mixture()[1]
+        guesses = self._guesses(j, variance, judged.line, held, doubts)
+        model.spread = Spread(guesses, error)
+        model.residuals = Residuals(error / np.maximum(model.spread(guesses), 1e-12))
         return model
+
+    def _left_out(self, j, cells: Held, shown: Shown, said: Prediction, table) -> LeftOut:
+        """What is said of held-out cells, each by what never saw it."""
+        place, n = self.layout.slices[j], len(cells.rows)
+        parts = [said.mean[cells.folds, np.arange(n)][:, place]]
+        if not cells.told:
+            return LeftOut(parts, np.zeros(1), np.zeros(n))
+        if shown.line is not None and j in self.layout.numeric:
+            truth = self.expanded[cells.rows, place]
+            # Its parameters have seen the cell, by about this share.
+            share = min(self.layout.width / cells.n_seen, 0.5)
+            parts.append(truth + (shown.line[0][cells.rows, place] - truth) / (1.0 - share))
+        A = self._without(table, j)
+        answers = [answer(A, cells.among) for answer in cells.told]
+        parts += [answer.mean for answer in answers]
+        # So much of the squared error of the first and of the last is theirs alone where
+        # members and trees are asked one by one, or in part.
+        excess = np.zeros(len(parts))
+        excess[[0, -1]] = said.mean[:, :, place.start].var(0).sum(), answers[-1].excess.sum()
+        return LeftOut(parts, excess, answers[-1].variance)
 
     def _guesses(self, j: int, variance: np.ndarray, line, rows, doubts) -> np.ndarray:
         """Variances of the errors of a numeric column: ensemble, normal one, and the doubts."""
         k = self.layout.slices[j].start
-        guesses = [variance[rows, k]] + ([] if line is None else [line[1][rows, k]])
+        guesses = [variance[:, k]] + ([] if line is None else [line[1][rows, k]])
         return np.column_stack(guesses + ([] if doubts is None else [doubts]))
 
     def _fit_regressors(self, j: int, table: np.ndarray, seen: np.ndarray) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
@@ -10,7 +11,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.utils.parallel import Parallel, delayed
 
 ALPHAS = np.logspace(-4, 4, 17)
-# Of more rows more can be learned, by trees that differ more.
+# Of more rows more can be learned about numbers, by trees that differ more.
 N_TREES, MOST_TREES, ROWS_PER_TREE = 32, 64, 50
 N_LANDMARKS = 200
 # Kernel's exponent at the mean distance of two rows.
@@ -18,7 +19,8 @@ NEARNESS = 0.3
 FARTHEST = 6.0
 LINE = 0.5
 # Features that a split tries at most: time grows with them, on wide tables more than it is worth.
-MOST_TRIED = 50
+# Few as they are, trees try all: a column that another one tells takes finding that one.
+MOST_TRIED = 25
 
 
 class Answer(NamedTuple):
@@ -45,6 +47,10 @@ class Answer(NamedTuple):
         return cls(mean, np.zeros(len(mean)), np.zeros(len(mean)))
 
 
+# What answers, without having seen them, for rows of these features and places among those of fit.
+LeftOut = Callable[[np.ndarray, np.ndarray], Any]
+
+
 class Ridge:
     """Ridge regression whose penalty has the least exact leave-one-out error.
 
@@ -59,35 +65,40 @@ class Ridge:
 
     def fit(self, A: np.ndarray, y: np.ndarray) -> Ridge:
         """Fit to the rows of ``A``."""
+        self._fitted(A, y)
+        return self
+
+    def _fitted(self, A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Fit; give what it takes to leave rows out."""
         loc, scale = A.mean(0), A.std(0)
         scale = np.where(self.standardise & (scale > 1e-9), scale, 1.0)
         self.low, self.high = y.min(), y.max()
         mean, n = y.mean(), len(y)
-        white = (A - loc) / scale
+        white, left = (A - loc) / scale, y - mean
         # One decomposition serves every penalty.
-        U, s, Vt = np.linalg.svd(white, full_matrices=False)
-        kept = s > 1e-7 * max(s.max(initial=0.0), 1e-30)
-        U, s, Vt = U[:, kept], s[kept], Vt[kept]
-        rotated, squares = U.T @ (y - mean), U**2
-        best = np.inf
-        for alpha in ALPHAS * n / 1000:
-            shrink = s**2 / (s**2 + alpha)
-            leverage = np.minimum(1.0 / n + squares @ shrink, 1.0 - 1e-6)
-            residual = (y - mean - U @ (shrink * rotated)) / (1.0 - leverage)
-            error = residual @ residual
-            if error < best:
-                best, self._left_out = error, np.clip(y - residual, self.low, self.high)
-                coefficient = Vt.T @ (s / (s**2 + alpha) * rotated)
-        self.coefficient = coefficient / scale
+        values, vectors = np.linalg.eigh(white.T @ white)
+        turned = white @ vectors
+        shrink = 1.0 / (np.maximum(values, 0.0)[:, None] + ALPHAS * n / 1000)
+        weights = shrink * (turned.T @ left)[:, None]
+        leverage = np.minimum(1.0 / n + turned**2 @ shrink, 1.0 - 1e-6)
+        residuals = (left[:, None] - turned @ weights) / (1.0 - leverage)
+        best = int(np.argmin((residuals**2).sum(0)))
+        self.coefficient = vectors @ weights[:, best] / scale
         self.offset = mean - loc @ self.coefficient
-        return self
+        self.loc, self.scale, self.mean = loc, scale, mean
+        return turned, vectors, shrink[:, best], weights[:, best], residuals[:, best]
 
-    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Fit; give each row's prediction ``(rows, 1)`` by the others."""
-        self.fit(A, y)
-        left_out = self._left_out[:, None]
-        del self._left_out
-        return left_out
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> LeftOut:
+        """Fit; give what predicts ``(rows, 1)`` for each row by the others."""
+        turned, vectors, shrink, weights, residual = self._fitted(A, y)
+
+        def predict(asked: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            other = (asked - self.loc) / self.scale @ vectors
+            shared = 1.0 / len(y) + (turned[rows] * other) @ shrink
+            found = self.mean + other @ weights - shared * residual[rows]
+            return np.clip(found, self.low, self.high)[:, None]
+
+        return predict
 
     def predict(self, A: np.ndarray) -> np.ndarray:
         """Predictions ``(rows, 1)``, never beyond what was seen."""
@@ -114,8 +125,8 @@ class SmoothRidge:
         self.fit_left_out(A, y)
         return self
 
-    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> Answer:
-        """Fit; answer for each row by the others."""
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> LeftOut:
+        """Fit; give what answers for each row by the others."""
         self.loc, self.scale = A.mean(0), A.std(0)
         self.scale = np.where(self.scale > 1e-9, self.scale, 1.0)
         white = self._white(A)
@@ -124,7 +135,8 @@ class SmoothRidge:
         n = min(N_LANDMARKS, len(A))
         self.map = Nystroem(gamma=gamma, n_components=n, random_state=self.seed).fit(white)
         self.ridge = Ridge(standardise=False)
-        return Answer.alone(self.ridge.fit_left_out(self._features(white), y))
+        predict = self.ridge.fit_left_out(self._features(white), y)
+        return lambda asked, rows: Answer.alone(predict(self._features(self._white(asked)), rows))
 
     def predict(self, A: np.ndarray) -> Answer:
         """Answer for rows, never beyond what was seen."""
@@ -159,15 +171,15 @@ class Trees:
         self.forest = self._grown(A, y, bootstrap=False)
         return self
 
-    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> Answer:
-        """Grow the trees on samples; answer for each row by the trees that did not see it."""
+    def fit_left_out(self, A: np.ndarray, y: np.ndarray) -> LeftOut:
+        """Grow the trees on samples; give what asks the trees that did not see a row."""
         self.forest = self._grown(A, y, bootstrap=True)
-        asked = np.ones((len(self.forest.estimators_), len(A)), dtype=bool)
-        for ask, rows in zip(asked, self.forest.estimators_samples_):
+        unseen = np.ones((len(self.forest.estimators_), len(A)), dtype=bool)
+        for ask, rows in zip(unseen, self.forest.estimators_samples_):
             ask[rows] = False
         # A row that every tree saw is left to them all.
-        asked[:, ~asked.any(0)] = True
-        return self._answer(A, asked)
+        unseen[:, ~unseen.any(0)] = True
+        return lambda asked, rows: self._answer(asked, unseen[:, rows])
 
     def predict(self, A: np.ndarray) -> Answer:
         """Answer for rows by all trees."""
@@ -193,12 +205,15 @@ class Trees:
         return Answer(mean, variance, variance * (1.0 / n - 1.0 / len(trees)))
 
     def _grown(self, A, y, **bootstrap):
-        n_trees = int(np.clip(len(A) // ROWS_PER_TREE, N_TREES, MOST_TREES))
-        common = {"n_estimators": n_trees, "random_state": self.seed, "n_jobs": self.n_jobs}
+        n_trees = N_TREES
+        share = min(1.0, MOST_TRIED / A.shape[1])
         if self.n_classes is None:
-            share = 0.7 if bootstrap["bootstrap"] else 1.0
-            share = min(share, MOST_TRIED / A.shape[1])
-            forest = ExtraTreesRegressor(max_features=share, **common, **bootstrap)
+            n_trees = int(np.clip(len(A) // ROWS_PER_TREE, N_TREES, MOST_TREES))
+            share = min(share, 0.7) if bootstrap["bootstrap"] else share
+        common = {"n_estimators": n_trees, "max_features": share, "n_jobs": self.n_jobs}
+        common |= {"random_state": self.seed, **bootstrap}
+        if self.n_classes is None:
+            forest = ExtraTreesRegressor(**common)
         else:
-            forest = ExtraTreesClassifier(min_samples_leaf=2, **common, **bootstrap)
+            forest = ExtraTreesClassifier(min_samples_leaf=2, **common)
         return forest.fit(A, y)
