@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # From so many multiplications on the kernels of oneDNN make up for what calling them costs.
-LARGE = 1 << 22
+LARGE = 6 << 20
 # Where rows are many, so many weights of a layer are enough.  How many rows there are is not
 # asked: a row has the same bits alone and among others.
 WEIGHTS = 1 << 11
