@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .._component import Component
 from ..noise import Noise
+from ..products import affine
 from .placement import SHARPNESS
 
 N_CELLS = 100
@@ -75,8 +76,9 @@ class CellEncoder(Component):
 
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-odds of the cells, and the place in each, of ``x (members, rows, width)``."""
+        layer = torch.baddbmm if torch.is_grad_enabled() else affine
         for matrix, offset in zip(*self._layers()):
-            x = torch.baddbmm(offset, x if matrix is self.matrix_0 else F.gelu(x), matrix)
+            x = layer(offset, x if matrix is self.matrix_0 else F.gelu(x), matrix)
         n_cells, d = self.centres.shape[1:]
         return x[..., :n_cells], self.centres[:, None] + x[..., n_cells:].unflatten(-1, (-1, d))
 

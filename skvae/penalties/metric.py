@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._component import Component
 from ..noise import Noise
+from ..products import affine
 from .graph import column_factors
 
 # Of rows wider than this distances are those of their first principal components, as is usual
@@ -52,4 +53,6 @@ class Metric(Component):
     def forward(self, inputs: Tensor) -> np.ndarray:
         """What distances are taken of, ``(n, numbers)``, for ``inputs (n, width)``."""
         axes = self.axes[0]
-        return (inputs * axes if axes.ndim == 1 else inputs @ axes).cpu().numpy()
+        if axes.ndim == 1:
+            return (inputs * axes).cpu().numpy()
+        return affine(axes.new_zeros(1, 1, N_AXES), inputs[None], axes[None])[0].cpu().numpy()

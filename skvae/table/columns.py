@@ -198,7 +198,7 @@ class NumericColumn(Column):
         index = None if isinstance(chosen, slice) else np.array(chosen)
         observed = None
         with np.errstate(over="ignore"):
-            for rows in chunks(len(matrix), matrix.shape[1], ENCODED_CELLS):
+            for rows in chunks(matrix.shape[0], matrix.shape[1], ENCODED_CELLS):
                 part = matrix[rows]
                 # Brackets would lay the columns out where rows should be.
                 part = part if index is None else part.take(index, axis=1)
