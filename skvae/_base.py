@@ -123,7 +123,7 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
         activation="silu",
         init="linear",
         calibrate=True,
-        whiten="half",
+        whiten=False,
         n_members=1,
         n_draws=16,
         max_iter=200,
