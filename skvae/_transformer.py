@@ -97,9 +97,10 @@ class VAETransformer(
         fixed.
     whiten : bool, default=False
         Unit of codes.  False: the variance of a code is that of the scaled row that changes
-        with it (``explained_variance_``), as with principal components, so that distances
-        between codes are like those between rows.  True: the unit of the prior, in which all
-        latents vary alike.
+        with it, as with principal components, so that distances between codes are like those
+        between rows; where the decoder bends, the geometric mean of all that changes
+        (``explained_variance_``) and of what changes in a straight line.  True: the unit of the
+        prior, in which all latents vary alike.
     n_members : int, default=1
         Models trained as one stack.  Scores average over them; codes come from the one with
         the best held-out bound.

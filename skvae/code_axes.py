@@ -14,6 +14,11 @@ MAX_ROWS = 512
 # Every latent is moved in every row: with more latents than these, fewer rows must do.
 MANY_LATENTS, MOVED_ROWS = 64, 4096
 PART_ROWS = 1 << 14
+# Rows per latent below which the straight lines through them say nothing.
+LINE_ROWS = 4
+# How many times as much as it changes in all a latent may seem to change in a straight line: the
+# line of one that says little is drawn by what the others do.
+STEEPEST = 9.0
 # The unit of a latent that changes nothing: small beside those of the others, but not zero, as
 # there is a way back.
 SMALLEST_UNIT = 1e-3
@@ -68,17 +73,21 @@ class CodeAxes:
         nats : ndarray (n_components,) or None
             What each latent carries, by which they are put in order; None takes the variance.
         whiten : bool
-            Whether the unit stays that of the prior.  Else the variance of a code is the
-            variance of the scaled row that changes with it, as that of a principal component
-            is, and distances between codes are those between rows.
+            Whether the unit stays that of the prior.  Else the variance of a code is that of
+            the scaled row that changes with it, as that of a principal component is: the
+            geometric mean of all that changes and of what changes in a straight line, one and
+            the same where the decoder is linear.
         as_they_are : bool, default=False
             Whether axes stay those of the model, as distances between its codes have a meaning.
         """
-        codes, variance = _codes_and_variances(vae, batch)
+        codes, variance, slopes = _codes_and_effects(vae, batch)
         if as_they_are:
             return cls(np.arange(len(variance)), np.ones(len(variance)), variance)
-        spread = codes.std(0)
-        unit = np.sqrt(variance / np.maximum(spread**2, 1e-12))
+        unit = np.sqrt(variance / np.maximum(codes.var(0), 1e-12))
+        if slopes is not None:
+            # All that changes counts a latent that bends for too much, and a weak one for too
+            # little, to find neighbours by.
+            unit = np.sqrt(unit * np.minimum(slopes, STEEPEST * unit))
         unit = np.maximum(unit, SMALLEST_UNIT * max(unit.max(), 1e-12))
         if whiten:
             unit = np.ones_like(unit)
@@ -117,11 +126,12 @@ class CodeAxes:
 
 
 @torch.no_grad()
-def _codes_and_variances(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of rows, and the variance of the scaled row that changes with each latent.
+def _codes_and_effects(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Codes of rows, and how the scaled row changes with each latent.
 
-    Half the mean squared change of what is expected of a row as the latent takes its value of
-    another row: the total effect of Sobol (1993).
+    By what variance: half the mean squared change of what is expected of a row as the latent
+    takes its value of another row, the total effect of Sobol (1993).  And by what slope of a
+    straight line, None where rows are too few to tell.
     """
     codes = vae.infer(batch.inputs).mean
     conditions = vae.conditions(batch.inputs)
@@ -132,7 +142,16 @@ def _codes_and_variances(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         moved[..., latent] = codes[..., latent].roll(codes.shape[2] // 2, -1)
         change = _scaled(vae, batch, moved, conditions).sub_(here).square_()
         variance[latent] = 0.5 * float(change.sum(-1).mean())
-    return codes[0, 0].cpu().double().numpy(), variance
+    found = codes[0, 0].cpu().double().numpy()
+    return found, variance, _slopes(found, here[0, 0].cpu().numpy())
+
+
+def _slopes(codes: np.ndarray, cells: np.ndarray) -> np.ndarray | None:
+    """Length of the slope of the cells on each latent, all of them together."""
+    if len(codes) < LINE_ROWS * codes.shape[1]:
+        return None
+    slopes = np.linalg.lstsq(codes - codes.mean(0), cells - cells.mean(0), rcond=None)[0]
+    return np.linalg.norm(slopes, axis=1)
 
 
 def _scaled(vae, batch: Batch, codes: torch.Tensor, conditions) -> torch.Tensor:

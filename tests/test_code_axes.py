@@ -6,8 +6,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
 
 from skvae import VAETransformer
+from skvae.code_axes import _slopes
 from skvae.likelihoods import Normal
 from skvae.objectives import ELBO
 
@@ -46,6 +48,34 @@ def test_whitened_codes_are_in_units_of_the_prior():
     ratio = plain.transform(X) / white.transform(X)
     assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-4)
     assert ratio.std() > 0.1, "negative control: the units do differ"
+
+
+def units_by_hand(X, **params):
+    """Units of codes, and what all that changes and a straight line would each give."""
+    params = dict(max_iter=30, early_stopping=False, random_state=0) | params
+    plain, white = (VAETransformer(6, whiten=w, **params).fit(X) for w in (False, True))
+    codes, prior = plain.transform(X), white.transform(X)
+    cells = plain.codec_.encode(plain.inverse_transform(codes)).values
+    line = np.linalg.norm(LinearRegression().fit(prior, cells).coef_, axis=0)
+    total = np.sqrt(plain.explained_variance_) / prior.std(0)
+    return codes.std(0) / prior.std(0), total, line
+
+
+def test_units_are_between_all_that_changes_and_what_changes_in_a_line():
+    unit, total, line = units_by_hand(load_digits().data[:400])
+    assert_allclose(unit, np.sqrt(total * line), rtol=0.02)
+    assert np.abs(unit / total - 1.0).max() > 0.04, "negative control: this decoder bends"
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+def test_lines_of_latents_that_say_little_do_not_set_units():
+    unit, total, line = units_by_hand(load_digits().data[:400], objective=ELBO(beta=30.0))
+    assert np.all(unit <= 3.01 * total)
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(400, 2)) * [1.0, 1e-4]
+    slopes = _slopes(codes, codes[:, :1] ** 2)
+    assert slopes[1] > 100 * slopes[0], "negative control: such a line is steep"
+    assert _slopes(codes[:7], codes[:7]) is None, "rows too few for lines"
 
 
 @pytest.mark.parametrize("whiten", [False, True])
