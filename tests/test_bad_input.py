@@ -150,6 +150,7 @@ WRONG = {
     "ragged": ([[1, 2], [3]], ValueError, "inhomogeneous.*end in NaN"),
     "time spans": (FRAME.assign(t=DAYS - DAYS[0]), TypeError, "'t' of dtype timedelta64.*Repair"),
     "array of dates": (np.array([["2020-01-01"]] * 5, "M8[D]"), TypeError, "datetime64.*Convert"),
+    "row with a date": (FRAME.assign(t=DAYS).iloc[0], TypeError, "Timestamp.*is no table"),
     "dictionaries": (FRAME.assign(t=[{}] * 60), TypeError, "'t' of dtype object.*dict.*Repair"),
     "free text": (FRAME.assign(t=[f"no {i}" for i in range(60)]), ValueError, "'t'.*free text"),
     "one name twice": (FRAME.set_axis(list("aabc"), axis=1), ValueError, "duplicates: 'a'"),

@@ -329,7 +329,7 @@ class TableCodec(BaseEstimator):
         ]
         if not order:
             raise ValueError(
-                f"TableCodec found nothing to model: every column of the {len(self.columns_)} is "
+                f"X holds nothing to model: every column of the {len(self.columns_)} is "
                 f"constant or missing in the {table.n_rows} rows of positive weight. Pass at "
                 "least one column with two different values."
             )

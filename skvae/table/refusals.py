@@ -66,7 +66,7 @@ def refuse_string(text: Any, why: str) -> None:
     raise ValueError(f"could not convert string to float: {text!r} ({why})")
 
 
-def refuse_array(X: Any, error: ValueError) -> NoReturn:
+def refuse_array(X: Any, error: TypeError | ValueError) -> NoReturn:
     """Raise what scikit-learn has raised for an array, with the remedy where it has none."""
     row = next(iter(X), None) if isinstance(X, list) else X
     if isinstance(row, Mapping):
@@ -78,7 +78,8 @@ def refuse_array(X: Any, error: ValueError) -> NoReturn:
     repair = _repair_of_array(X)
     if repair is None:
         raise error
-    raise ValueError(f"{str(error).rstrip('. ')}. {repair}") from error
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    raise kind(f"{str(error).rstrip('. ')}. {repair}") from error
 
 
 def _repair_of_array(X: Any) -> str | None:

@@ -63,7 +63,7 @@ def check_table(estimator: Any, X: Any, reset: bool = True) -> Any:
             X = validate_data(estimator, X, reset=reset, dtype="numeric", **checks)
             if X.dtype.kind == "O":  # "numeric" leaves lists with None as objects
                 X = validate_data(estimator, X, reset=reset, dtype=np.float64, **checks)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             refuse_array(X, error)
         refuse_other_arrays(X)
         return X
