@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from .training.conditional_start import means_under_conditions
 from .training.rows import PART_NUMBERS, split
 
 N_DRAWS = 8
+# Of so many draws of a row some are kept by their weights.
+N_WEIGHED = 16
 # Many rows need no draws of their own: so many decoded rows fix a noise well enough.
 DECODED_ROWS = 4096
 MAX_ROWS = 4096
@@ -30,7 +33,9 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
 
     In training the noise lags behind the residuals, and N(0, I) is not what the codes look
     like.  Both are refitted here, and the posterior is widened or narrowed to what then
-    scores held-out rows best.  The code of a row does not change.
+    scores held-out rows best.  Codes that the encoder draws leave more of a row than those that
+    the model finds likely, so the noise is refitted once more to draws weighed by it.  The code
+    of a row does not change.
 
     Parameters
     ----------
@@ -42,6 +47,10 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         The same rows as in training; without the latter the training rows judge.
     seeds : sequence of int
         One per member, for the draws and the mixture.
+
+    References
+    ----------
+    Rubin, Using the SIR algorithm to simulate posterior distributions, 1988, for such draws.
     """
     held_out_index = train_index if validation_index is None else validation_index
     noise = Noise(seeds, rows.values.device)
@@ -60,8 +69,11 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     if vae.posterior.has_density:
         judged = held_out_index[:, :SCORED_ROWS]
         # Few rows are judged by several sets of draws each.
-        n_sets = max(SCORED_ROWS // judged.shape[1], 1)
-        _calibrate_posterior(vae, rows.take(judged.repeat(1, n_sets)))
+        batch = rows.take(judged.repeat(1, max(SCORED_ROWS // judged.shape[1], 1)))
+        _calibrate_posterior(vae, batch)
+        if vae.posterior.closed_form is not None and _has_noise(vae):
+            _refit_noise(vae, rows, train_index, held_out_index, partial(_weighed, vae, noise))
+            _calibrate_posterior(vae, batch)
 
 
 @torch.no_grad()
@@ -71,12 +83,45 @@ def calibrate_noise(
     """Refit the noise of the columns alone; the model is left in training."""
     held_out_index = train_index if validation_index is None else validation_index
     vae.train()
+    if _has_noise(vae):
+        _refit_noise(vae, rows, train_index, held_out_index, partial(_drawn, vae, noise))
+
+
+def _has_noise(vae) -> bool:
     # Only a noise is refitted, and only locations have one.  The cells that are there would tell
     # too small a one where the others are missing for what they are.
-    if vae.likelihood.n_locations and vae.missingness is None:
-        fitted = rows.take(train_index[:, :MAX_ROWS])
-        held_out = rows.take(held_out_index[:, :MAX_ROWS])
-        vae.likelihood.calibrate(_cells(vae, fitted, noise), _cells(vae, held_out, noise))
+    return bool(vae.likelihood.n_locations) and vae.missingness is None
+
+
+def _refit_noise(vae, rows, train_index: Tensor, held_out_index: Tensor, decoded) -> None:
+    """Refit it to what is ``decoded`` of rows, given a batch and a number of draws."""
+    cells = []
+    for index in (train_index, held_out_index):
+        batch = rows.take(index[:, :MAX_ROWS])
+        n_draws = min(max(DECODED_ROWS // batch.inputs.shape[2], 1), N_DRAWS)
+        cells.append(_cells(decoded(batch, n_draws), batch))
+    vae.likelihood.calibrate(*cells)
+
+
+def _drawn(vae, noise: Noise, batch: Batch, n_draws: int) -> Tensor:
+    """What is decoded of draws of the encoder, ``(members, draws, rows, n_parameters)``."""
+    return vae.parameters_of(batch, noise, n_draws)
+
+
+def _weighed(vae, noise: Noise, batch: Batch, n_draws: int) -> Tensor:
+    """The same for draws of which each is as likely as its weight, p(x, z) / q(z|x)."""
+    n_rows, found = batch.values.shape[2], []
+    at_once = max(PART_NUMBERS // (N_WEIGHED * vae.likelihood.n_parameters), 1)
+    for part in split(batch, [min(at_once, n_rows - i) for i in range(0, n_rows, at_once)]):
+        posterior = vae.infer(part.inputs, codes=part.codes)
+        z = posterior.rsample(noise, N_WEIGHED)
+        decoded = vae.decoded(z, vae.conditions(part.inputs))
+        log_likelihood = vae.likelihood(decoded).log_prob_rows(part.values, part.mask)
+        edges = (log_likelihood + posterior.log_odds(vae.codes(), z)).softmax(1).cumsum(1)
+        below = edges[:, None] < noise.uniform(n_draws, 1, edges.shape[2])
+        place = below.sum(2).clamp_max(N_WEIGHED - 1)[..., None]
+        found.append(decoded.gather(1, place.expand(-1, -1, -1, decoded.shape[-1])))
+    return torch.cat(found, 2)
 
 
 def _by_weight(rows, index: Tensor) -> Tensor:
@@ -90,9 +135,7 @@ def _by_weight(rows, index: Tensor) -> Tensor:
     return index.gather(1, place)
 
 
-def _cells(vae, batch: Batch, noise: Noise) -> Cells:
-    n_draws = min(max(DECODED_ROWS // batch.inputs.shape[2], 1), N_DRAWS)
-    parameters = vae.parameters_of(batch, noise, n_draws)
+def _cells(parameters: Tensor, batch: Batch) -> Cells:
     weights = torch.ones_like(batch.values)
     if batch.mask is not None:
         weights = batch.mask.to(weights.dtype)

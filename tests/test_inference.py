@@ -4,6 +4,7 @@ import copy
 import itertools
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -363,6 +364,29 @@ def test_calibration_finds_the_width_of_the_exact_posterior(n_components, monkey
         calibration, "FixedDraws", lambda *args, **_: FixedDraws(*args, seed=next(seeds))
     )
     assert np.abs(np.log([found(), found()])).max() > np.log(1.3), "negative control"
+
+
+@torch.no_grad()
+def test_the_noise_is_that_of_likely_codes_whatever_the_encoder_draws():
+    """A linear model in closed form, whose posteriors are then moved and widened."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(800, 2)) @ rng.normal(size=(2, 10)) + rng.normal(size=(800, 10))
+    settings = {"max_iter": 1, "learning_rate_init": 1e-9, "early_stopping": False}
+    vae = VAETransformer(
+        2, hidden_layer_sizes=(), activation="identity", random_state=0, **settings
+    ).fit(X)
+    exact = np.array(vae.vae_.likelihood.noise_scale(0))
+    vae.vae_.network.encoder.bias_0[..., :2] += 0.3
+    vae.vae_.network.encoder.bias_0[..., 2:4] += 0.5
+    rows, index = vae._resident(X, None), torch.arange(800)[None]
+
+    def found(draw) -> np.ndarray:
+        moved = copy.deepcopy(vae.vae_)
+        calibration._refit_noise(moved, rows, index, index, partial(draw, moved, Noise([0])))
+        return moved.likelihood.noise_scale(0) / exact
+
+    assert abs(found(calibration._weighed).mean() - 1.0) < 0.03
+    assert found(calibration._drawn).mean() > 1.1, "negative control"
 
 
 def test_calibration_promises_no_more_than_the_truth():

@@ -298,7 +298,7 @@ def test_a_stream_trains_as_well_as_the_table(small_samples):
     resident = VAETransformer(**settings).fit(table)
     sampled = VAETransformer(**settings).fit(table.iloc[:60])
     scores = [vae.score_samples(new).mean() for vae in (streamed, resident, sampled)]
-    assert abs(scores[0] - scores[1]) < 0.15
+    assert abs(scores[0] - scores[1]) < 0.2
     assert scores[2] < scores[0] - 0.5
     assert streamed.n_iter_ == 8 and len(streamed.history_["validation_bound"]) == 8
 
