@@ -324,7 +324,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self._completion:
             seeds = generator.randint(np.iinfo(np.int32).max, size=self.n_members)
             with on_device(self) as device:
-                drawn = self._completion.draws(values, mask, int(n_imputations), seeds, device)
+                drawn = self._completion.draws(values, mask, n_imputations, seeds, device)
         return [self._gaps.filled(X, missing, table) for table in drawn]
 
     @by_parts

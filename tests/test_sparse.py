@@ -179,7 +179,7 @@ def test_the_tag_says_who_takes_sparse_rows(likelihood):
         (-1.0, "'x4' is modelled as count, which expects non-negative.*got -1.0 in row 100"),
         (1.5, "'x4'.*whole numbers.*got 1.5 in row 100"),
         (2e9, "'x4'.*up to 1e9.*row 100"),
-        (np.nan, "Input X contains NaN"),
+        (np.nan, "Input X contains NaN, and a sparse.*not store are 0. Pass X.toarray"),
         (np.inf, "Input X contains infinity"),
     ],
 )

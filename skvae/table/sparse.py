@@ -62,8 +62,13 @@ def check_sparse(estimator: Any, X: Any, reset: bool, fewest_rows: int) -> Any:
         refuse_sparse(type(estimator).__name__)
     X = validate_data(
         estimator, X, reset=reset, accept_sparse="csr", dtype="numeric",
-        ensure_min_samples=fewest_rows,
+        ensure_min_samples=fewest_rows, ensure_all_finite="allow-nan",
     )  # fmt: skip
+    if np.isnan(X.data).any():
+        raise ValueError(
+            "Input X contains NaN, and a sparse table has no missing cells: those that it does "
+            "not store are 0. Pass X.toarray(), where NaN is missing, or leave these rows out."
+        )
     X = canonical(X)
     column = SPARSE[estimator._sparse_kind()]
     bad = np.flatnonzero(column.outside(X.data))
