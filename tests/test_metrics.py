@@ -310,6 +310,26 @@ def test_a_random_state_is_obeyed_and_global_generators_left_alone():
     assert (np.random.get_state()[1] == before).all()
 
 
+@pytest.mark.parametrize("where", ["nowhere", "one row", "the real table alone"])
+def test_columns_with_hardly_a_cell_are_no_obstacle(where):
+    rng = np.random.default_rng(0)
+    tables = [
+        pd.DataFrame({"a": rng.normal(size=80), "gone": np.nan}).assign(b=lambda X: X["a"] > 0)
+        for _ in range(3)
+    ]
+    if where == "one row":
+        tables[0].loc[3, "gone"] = 1.0
+    if where == "the real table alone":
+        tables[0]["gone"] = tables[2]["gone"] = rng.normal(size=80)
+    auc = two_sample_auc(*tables[:2], random_state=0)
+    # That a column is there in one table only tells the tables apart.
+    assert auc == 1.0 if where.startswith("the") else abs(auc - 0.5) < 0.15
+    worth = train_on_synthetic(*tables, "b", random_state=0)
+    assert min(worth.real, worth.synthetic) > 0.95
+    report = synthesis_report(tables[0], tables[2], {"x": tables[1]}, target="b", random_state=0)
+    assert np.isfinite(report.loc["x", ["auc", "trained_on_synthetic"]].astype(float)).all()
+
+
 def test_report_holds_what_the_measures_say():
     train, holdout, other = (mixed(150, seed) for seed in range(3))
     tables = {"copy": train, "other": other}

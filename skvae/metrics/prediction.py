@@ -83,12 +83,13 @@ def two_sample_auc(real, synthetic, *, n_splits=5, random_state=None) -> float:
             f"table, {n_rows}, got {n_splits}."
         )
     seed = seed_of(random_state)
-    folds = _folds(tables, n_splits, np.random.default_rng(seed))
+    folds = PredefinedSplit(np.concatenate(_folds(tables, n_splits, np.random.default_rng(seed))))
+    is_synthetic = np.repeat([0, 1], [len(table) for table in tables])
+    X = np.concatenate(tables)
+    (X,), categorical = _marked([X], [X[seen] for seen, _ in folds.split()], categorical)
     classifier = HistGradientBoostingClassifier(
         categorical_features=categorical, random_state=seed
     )
-    is_synthetic = np.repeat([0, 1], [len(table) for table in tables])
-    X, folds = np.concatenate(tables), PredefinedSplit(np.concatenate(folds))
     scores = cross_val_score(classifier, X, is_synthetic, cv=folds, scoring="roc_auc")
     return float(scores.mean())
 
@@ -161,13 +162,14 @@ def train_on_synthetic(train, synthetic, test, target, *, random_state=None) -> 
     X = [table[rows] for table, rows in zip(tables, seen)]
     y = [cells[rows] for cells, rows in zip(y, seen)]
     # Early stopping would set rows aside, of which some classes may have only one.
-    options = {
-        "categorical_features": categorical,
-        "random_state": seed_of(random_state),
-        "early_stopping": False,
-    }
-    real, copy = (measure(X[i], y[i], X[2], y[2], options) for i in (0, 1))
-    return TrainOnSynthetic(float(copy), float(real), name)
+    options = {"random_state": seed_of(random_state), "early_stopping": False}
+    worth = []
+    for rows, answers in zip(X[:2], y):
+        (rows, test_rows), kinds = _marked([rows, X[2]], [rows], categorical)
+        options["categorical_features"] = kinds
+        worth.append(float(measure(rows, answers, test_rows, y[2], options)))
+    real, copy = worth
+    return TrainOnSynthetic(copy, real, name)
 
 
 def _measure(aim: Column, values: np.ndarray):
@@ -225,6 +227,18 @@ def _inputs(columns: list[Column]) -> tuple[list[np.ndarray], list[bool]]:
     coded = [column.cells if column.is_number else _frequent(column) for column in columns]
     tables = [np.stack(cells, 1) for cells in zip(*coded)]
     return tables, [not column.is_number for column in columns]
+
+
+def _marked(
+    tables: list[np.ndarray], trainings: list[np.ndarray], categorical: list[bool]
+) -> tuple[list[np.ndarray], list[bool]]:
+    """Tables in which numbers that a training has none of are but a mark of what is there.
+
+    HistGradientBoosting takes categories without any cell, and no such numbers.
+    """
+    empty = np.any([np.isnan(rows).all(0) for rows in trainings], axis=0)
+    marked = [np.where(empty & ~np.isnan(table), 0.0, table) for table in tables]
+    return marked, list(np.asarray(categorical) | empty)
 
 
 def _frequent(column: Column) -> list[np.ndarray]:
