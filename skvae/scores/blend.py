@@ -19,12 +19,10 @@ from .surprise import Surprise
 # Of more rows a random choice of so many says how rare something is, and is compared with.
 MOST_REFERENCE_ROWS = 10_000
 ROWS_AT_ONCE = 20_000
-# A row is compared with the nearest few and with more.
-NEAR, WIDE = 5, 20
+# Neighbours of novelties, and of members of a table.
+NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
 # Outliers of a table may lie together: this share of its rows is no company to be in.
 CROWD_SHARE = 0.1
-# This share of the members, the oddest, is nobody's neighbour.
-TRIM_SHARE = 0.1
 
 
 class BlendedScore(Score):
@@ -41,14 +39,13 @@ class BlendedScore(Score):
     - how unlikely each cell is given the others of its row;
     - for rows of the training table, how rare the cells are in their columns, each by itself.
 
-    Distances are means over the nearest 5 and 20.  New rows are judged as novelties beside rows
-    that are normal, also by their density relative to that of their neighbours.  Rows of the
-    training table are judged as members of a table that may hold outliers: also by a tenth of the
-    table (of 2,000 of its rows), since outliers may lie together, and the tenth of the rows that
-    is the oddest beside 20 neighbours is nobody's neighbour.  ``novelty`` of the detector makes
-    all rows judged one way.  A training row is never its own neighbour, and where more rows are as
-    far as the last neighbour than belong to them, each counts by a share.  At most 10,000 rows are
-    kept.
+    Rows of the training table are judged as members of a table that may hold outliers: by 20
+    neighbours and by a tenth of the table (of 2,000 of its rows), since outliers may lie together,
+    and without a reference that is far from all others.  New rows are judged as novelties beside
+    rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
+    these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
+    its own neighbour, and where more rows are as far as the last neighbour than belong to them,
+    each counts by a share.  At most 10,000 rows are kept.
 
     Attributes
     ----------
@@ -77,19 +74,19 @@ class BlendedScore(Score):
         """Names of the statistics that count beside distances."""
         return ("cells",) if novelty else ("cells", "margins")
 
-    def novelties(self) -> list[Neighborhood]:
-        """The distances that count for rows that are judged as novelties."""
-        return [
-            Neighborhood(Space(), (NEAR, WIDE), relative=True),
-            Neighborhood(JointSpace(), (NEAR, WIDE)),
-            Neighborhood(WhitenedSpace(), (NEAR,)),
-        ]
-
-    def members(self, *n_neighbors: int) -> list[Neighborhood]:
-        """Those of members, to so many of the nearest rows and to a crowd."""
-        spaces = Space(), JointSpace(), WhitenedSpace()
-        near = [Neighborhood(space, n_neighbors) for space in spaces]
-        return [*near, Crowd(spaces[0], CROWD_SHARE)]
+    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
+        """The distances that count for rows that are judged in one way."""
+        cells, joint, white = Space(), JointSpace(), WhitenedSpace()
+        if novelty:
+            near, wide = NOVELTY_NEIGHBORS
+            return [
+                Neighborhood(cells, (near, wide), relative=True),
+                Neighborhood(joint, (near, wide)),
+                Neighborhood(white, (near,)),
+            ]
+        spaces = cells, joint, white
+        kept = [Neighborhood(space, (MEMBER_NEIGHBORS,), trimmed=True) for space in spaces]
+        return [*kept, Crowd(cells, CROWD_SHARE)]
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
         """Keep the reference, and the shares of all statistics in it.
@@ -134,13 +131,9 @@ class BlendedScore(Score):
                 f"{type(self).__name__} of {type(model).__name__} compares dense rows, and the "
                 "table is sparse. Use score_function='likelihood', or X.toarray()."
             )
-        novel = _Way(self.novelties(), self.counted(True))
-        member = _Way(self.members(NEAR, WIDE), self.counted(False))
-        self.ways_ = {True: [novel], False: [member], "auto": [member, novel]}[model.novelty]
-        if not member.neighborhoods and member.counted == novel.counted:
-            # Members and novelties are judged alike.
-            self.ways_ = [novel]
-        names = sorted({name for way in self.ways_ for name in way.counted})
+        ways = (False, True) if model.novelty == "auto" else (model.novelty,)
+        counted = {novelty: self.counted(novelty) for novelty in ways}
+        names = sorted({name for part in counted.values() for name in part})
         n_rows = _num_samples(X)
         chosen = _chosen(n_rows, model.random_state)
         whole = len(chosen) == n_rows
@@ -152,21 +145,21 @@ class BlendedScore(Score):
         self.gaps_ = model._gaps(reference)
         rows = describe(model, reference, self.gaps_)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
-        index = {member: self._ordinary(rows, odd)} if member in self.ways_ else {}
+        near = {novelty: self.neighborhoods(novelty) for novelty in ways}
+        if not any(near.values()) and len(set(counted.values())) == 1:
+            # Members and novelties are judged alike.
+            ways = ways[:1]
+        # In the order of False and True, where there are two.
+        self.ways_ = [_Way(near[way], counted[way]) for way in ways]
         # Training rows are judged in the first way, as members where there are two.
-        surprise = [way.fit(rows, odd, index.get(way)) for way in self.ways_][0]
-        self.reference_ = rows if self.ways_[0].neighborhoods else None
+        surprise = [way.fit(rows, odd) for way in self.ways_][0]
+        self.reference_ = rows if any(near.values()) else None
         self.keys_ = None
-        if len(self.ways_) > 1:
+        if len(ways) > 1:
             # Of the whole table, of which only a part is ever encoded.
             parts = [reference] if whole else (part for _, part in model._parts(X)[1])
             self.keys_ = np.unique(np.concatenate([row_keys(part.inputs) for part in parts]))
         return chosen, surprise
-
-    def _ordinary(self, rows: Described, odd: dict[str, np.ndarray]) -> np.ndarray:
-        """Places of the rows that members of their table are compared with."""
-        surprise = _Way(self.members(WIDE), self.counted(False)).fit(rows, odd)
-        return np.flatnonzero(surprise <= np.quantile(surprise, 1.0 - TRIM_SHARE))
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -239,11 +232,7 @@ class ModelScore(BlendedScore):
         """Cells by themselves and given the others, and the row as a whole."""
         return "cells", "likelihood", "margins"
 
-    def novelties(self) -> list[Neighborhood]:
-        """None."""
-        return []
-
-    def members(self, *n_neighbors: int) -> list[Neighborhood]:
+    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
         """None."""
         return []
 
@@ -255,11 +244,9 @@ class _Way:
         self.neighborhoods = neighborhoods
         self.counted = counted
 
-    def fit(
-        self, rows: Described, others: dict[str, np.ndarray], index: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Learn from rows, which are compared with those of ``index``; give their surprise."""
-        near = [found for part in self.neighborhoods for found in part.fit_rows(rows, index)]
+    def fit(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
+        """Learn from the reference; give its surprise."""
+        near = [statistic for part in self.neighborhoods for statistic in part.fit_rows(rows)]
         statistics = self._with(near, others)
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
         mean = self._mean(statistics)
@@ -278,9 +265,7 @@ class _Way:
 
     def _mean(self, statistics: list[np.ndarray]) -> np.ndarray:
         pairs = zip(self.surprises, statistics)
-        # One after another: numpy's mean rounds by how many rows there are.
-        total = sum(surprise(statistic) for surprise, statistic in pairs)
-        return np.asarray(total) / len(statistics)
+        return np.mean([surprise(statistic) for surprise, statistic in pairs], axis=0)
 
 
 def _chosen(n_rows: int, random_state) -> np.ndarray:

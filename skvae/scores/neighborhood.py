@@ -11,6 +11,9 @@ from .spaces import Described, Space
 
 # A share of so many rows, drawn at random, is as far away as that share of the table.
 MOST_SAMPLED = 2_000
+# Rows whose mean distance to this share of the table is so many robust deviations above the
+# median are no reference for a table that may hold outliers.
+TRIM_SHARE, TRIM_DEVIATIONS, FEWEST_TRIM_NEIGHBORS = 0.06, 3.0, 3
 # Neighbours with which a density is compared.
 RELATIVE_NEIGHBORS = 20
 
@@ -26,6 +29,8 @@ class Neighborhood:
     space : Space
     n_neighbors : tuple of int
         Neighbours that the mean is over, for each of the statistics.
+    trimmed : bool, default=False
+        Whether rows that are far from all others are left out of the reference.
     relative : bool, default=False
         Whether the distance is also compared with that of the neighbours themselves.
 
@@ -37,15 +42,23 @@ class Neighborhood:
 
     neighbors_: Any
 
-    def __init__(self, space: Space, n_neighbors: tuple[int, ...], *, relative=False):
+    def __init__(
+        self, space: Space, n_neighbors: tuple[int, ...], *, trimmed=False, relative=False
+    ):
         self.space = space
         self.n_neighbors = n_neighbors
+        self.trimmed = trimmed
         self.relative = relative
 
-    def fit_rows(self, reference: Described, index: np.ndarray | None = None) -> list[np.ndarray]:
-        """Learn the space; give the statistics of rows of which ``index`` are the neighbours."""
+    def fit(self, reference: Described) -> Neighborhood:
+        """Learn the space, and which rows are the reference."""
+        self.fit_rows(reference)
+        return self
+
+    def fit_rows(self, reference: Described) -> list[np.ndarray]:
+        """Fit, and give the statistics of the reference."""
         points = self.space.fit(reference)(reference)
-        self.index_ = index
+        self.index_ = _ordinary(points, self.space.noise(points)) if self.trimmed else None
         self._search(points)
         near = self.neighbors_(points)
         if self.relative:
@@ -94,11 +107,10 @@ class Crowd(Neighborhood):
         super().__init__(space, ())
         self.share = share
 
-    def fit_rows(self, reference: Described, index: np.ndarray | None = None) -> list[np.ndarray]:
-        """Learn the space; give the statistic of rows of which ``index`` are the crowd."""
+    def fit_rows(self, reference: Described) -> list[np.ndarray]:
+        """Fit, and give the statistic of the reference."""
         points = self.space.fit(reference)(reference)
-        places = np.arange(len(points)) if index is None else index
-        self.index_ = places[_sample(len(places))]
+        self.index_ = _sample(len(points))
         self.n_neighbors = (max(int(self.share * len(self.index_)), 1),)
         self._search(points)
         return self._distance(points)
@@ -119,6 +131,18 @@ class Crowd(Neighborhood):
 def _log(mean: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Logarithm of a mean distance; equal rows are as far as rounding."""
     return np.log(np.maximum(mean, noise))
+
+
+def _ordinary(points: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Places of rows that are not far from all others."""
+    sample = points[_sample(len(points))]
+    n = max(int(TRIM_SHARE * len(sample)), FEWEST_TRIM_NEIGHBORS)
+    if len(points) <= n + 1:
+        return np.arange(len(points))
+    far = _log(mean_distance(points, sample, n, noise), noise)
+    median = np.median(far)
+    deviation = 1.4826 * np.median(np.abs(far - median))
+    return np.flatnonzero(far <= median + TRIM_DEVIATIONS * deviation)
 
 
 def _sample(n_rows: int) -> np.ndarray:
