@@ -26,6 +26,13 @@ def vae_no_critic(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     return VAESynthesizer(critic=None, random_state=seed).fit(train).sample(n)
 
 
+def vae_no_balance(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """Independent rows."""
+    from skvae import VAESynthesizer
+
+    return VAESynthesizer(balance=None, random_state=seed).fit(train).sample(n)
+
+
 def vae_transformer(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     """What the representation's decoder draws, on the same margins."""
     from skvae import VAETransformer
@@ -82,6 +89,7 @@ METHODS = {
     "copula": copula,
     "vae_transformer": vae_transformer,
     "vae_no_critic": vae_no_critic,
+    "vae_no_balance": vae_no_balance,
     "vae": vae,
 }
 PEERS = {"tvae": "TVAE", "ctgan": "CTGAN"}

@@ -20,6 +20,7 @@ from ._warning import level_of_caller
 from .synthesis.fitting import (
     ACTIVATIONS,
     SynthesisCodec,
+    fit_balance,
     fit_critic,
     fit_generator,
     on_device,
@@ -37,7 +38,8 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
     An ensemble learns p(any cell | any other cells) by conditional codes and mixture heads on
     normal scores, and draws a row cell by cell, in a new order each time.  A critic that tells
     drawn rows from real ones then accepts each with a probability in proportion to how much
-    likelier it is among the real ones.
+    likelier it is among the real ones.  Of twice as many rows, those are kept that together count
+    as the real ones do.
 
     Parameters
     ----------
@@ -45,7 +47,13 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Number of latents.
     critic : {"auto"} or None, default="auto"
         Whether rows are accepted by gradient boosting that was taught to tell them from real
-        ones.  None is faster to fit and to draw from, and less faithful on small tables.
+        ones.  None is faster to fit and to draw from, and less faithful where columns determine
+        one another.
+    balance : {"auto"} or None, default="auto"
+        Whether rows without conditions are chosen so that, in all, pairs of columns and columns
+        within leaves of trees are counted as often as in ``fit``.  They belong together then:
+        any one is distributed as before, but a count varies less than that of independent rows.
+        None draws independent rows.
     hidden_layer_sizes : tuple of int, default=(96, 96)
         Widths of the hidden layers.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
@@ -56,7 +64,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         Models trained as one stack.
     n_draws : int, default=1
         Codes per row that the bound weighs in training.
-    max_iter : int, default=160
+    max_iter : int, default=120
         Epochs at most.  The step size falls to nothing about every forty epochs.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` takes a sixteenth of the rows, from 32 to 512.
@@ -96,6 +104,8 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         The trained ensemble.
     critic_ : Critic or None
         What accepts rows.
+    balance_ : Balance or None
+        Counts with which drawn rows agree; None for fewer than 60 rows.
     history_ : dict of list
         Per epoch, means over the members: ``bound``, ``log_likelihood``, ``loss`` and
         ``validation_bound``, the log-likelihood of held-out rows drawn cell by cell, in nats
@@ -114,6 +124,8 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
 
     Azadi et al., Discriminator Rejection Sampling, 2019.
 
+    Deville and Tille, Efficient Balanced Sampling: the Cube Method, 2004.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -129,6 +141,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "critic": [StrOptions({"auto"}), None],
+        "balance": [StrOptions({"auto"}), None],
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "n_mixture_components": [Interval(Integral, 1, None, closed="left")],
@@ -155,12 +168,13 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         n_components=16,
         *,
         critic="auto",
+        balance="auto",
         hidden_layer_sizes=(96, 96),
         activation="silu",
         n_mixture_components=5,
         n_members=2,
         n_draws=1,
-        max_iter=160,
+        max_iter=120,
         batch_size="auto",
         learning_rate_init=7e-3,
         weight_decay=0.1,
@@ -177,6 +191,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
     ):
         self.n_components = n_components
         self.critic = critic
+        self.balance = balance
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.n_mixture_components = n_mixture_components
@@ -229,8 +244,10 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
             margins="rank", unknown="missing", range_ratio=None, column_kinds=self.column_kinds
         )
         self.codec_ = codec.fit(X)
-        self.vae_ = fit_generator(self, codec.encode(X))
+        encoded = codec.encode(X)
+        self.vae_ = fit_generator(self, encoded)
         self.critic_ = None if self.critic is None else fit_critic(self, X)
+        self.balance_ = None if self.balance is None else fit_balance(self, X, encoded)
         return self
 
     def sample(self, n_samples=1, *, given=None, return_effective_size=False, random_state=None):
@@ -274,7 +291,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         asker = f"{type(self).__name__}.sample"
         n_samples = check_count(asker, "n_samples", n_samples)
         rng = generator_of(self, random_state)
-        sampler = Sampler(self.codec_, self.vae_, self.critic_, asker)
+        sampler = Sampler(self.codec_, self.vae_, self.critic_, self.balance_, asker)
         with on_device(self) as device:
             rows, size = sampler.rows(n_samples, given, rng, device)
         if size < LOW_SHARE * len(rows):

@@ -180,6 +180,7 @@ OWN = {
     "VAESynthesizer": {
         "n_components": of(["1", "4"]),
         "critic": of(["'auto'", "None"]),
+        "balance": of(["'auto'", "None"]),
         "max_iter": COMMON["max_iter"],
         "n_members": of(["1", "2"]),
         "hidden_layer_sizes": of(["(8,)", "(8, 4)"]),

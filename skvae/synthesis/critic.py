@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from ..table.categories import CategoricalColumn
-from ..table.frames import open_table
+from .features import Features
 from .raking import Raking
 
 # More categories than scikit-learn's histogram trees take are met as numbers.
@@ -30,8 +27,8 @@ class Critic:
 
     Parameters
     ----------
-    codec : TableCodec
-        Fitted.
+    features : Features
+        What made the rows.
     seed : int
     n_threads : int
         Of the classifiers.
@@ -41,9 +38,8 @@ class Critic:
     Azadi et al., Discriminator Rejection Sampling, 2019.
     """
 
-    def __init__(self, codec, seed: int, n_threads: int):
-        self.codec, self.seed, self.n_threads = codec, seed, n_threads
-        self.columns = [codec.columns_[position] for position in codec.modelled_index_]
+    def __init__(self, features: Features, seed: int, n_threads: int):
+        self.features, self.seed, self.n_threads = features, seed, n_threads
 
     def fit(self, real: np.ndarray, drawn: np.ndarray, new: np.ndarray, rng) -> Critic:
         """Learn from real and drawn rows, as features; ``new`` ones set the largest weight."""
@@ -51,7 +47,7 @@ class Critic:
         if gaps.any():
             # Otherwise gaps alone would tell the real rows.
             drawn = np.where(gaps[rng.randint(len(real), size=len(drawn))], np.nan, drawn)
-        raking = Raking(real, [isinstance(c, CategoricalColumn) for c in self.columns])
+        raking = Raking(real, self.features.categorical)
         fold = rng.permutation(len(real)) % N_CLASSIFIERS
         self.models = [self._new_model(k) for k in range(N_CLASSIFIERS)]
         left_out = np.empty(len(real))
@@ -76,10 +72,8 @@ class Critic:
         return self._log_odds(features) + self.raking.log_factors(features) - self.largest
 
     def _new_model(self, k: int) -> HistGradientBoostingClassifier:
-        categories = [
-            isinstance(column, CategoricalColumn) and column.size <= MOST_CATEGORIES
-            for column in self.columns
-        ]
+        kinds = zip(self.features.categorical, self.features.columns)
+        categories = [code and column.size <= MOST_CATEGORIES for code, column in kinds]
         return HistGradientBoostingClassifier(
             max_iter=400,
             max_features=0.3,
@@ -95,27 +89,6 @@ class Critic:
         with threadpool_limits(self.n_threads, user_api="openmp"):
             parts = [model.decision_function(features) for model in self.models]
         return self.trust * np.mean(parts, axis=0)
-
-    def features_of_draws(self, values: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Cells of drawn rows in their own units; categories by their codes."""
-        out = values.astype(np.float64)
-        for j, column in enumerate(self.columns):
-            if not isinstance(column, CategoricalColumn):
-                out[:, j] = column.decode(out[:, j], uniform[:, j])[0]
-        return out
-
-    def features_of_rows(self, X: Any) -> np.ndarray:
-        """The same of a table's rows; NaN where a cell is missing."""
-        values, mask, *_ = self.codec.encode(X)
-        out = values.astype(np.float64)
-        slot_of = {position: slot for slot, position in enumerate(self.codec.modelled_index_)}
-        for panel in open_table(X).panels():
-            first = 0 if panel.position is None else panel.position
-            for k, cells in enumerate(panel.matrix.T):
-                slot = slot_of.get(first + k)
-                if slot is not None and not isinstance(self.columns[slot], CategoricalColumn):
-                    out[:, slot] = cells
-        return out if mask is None else np.where(mask, out, np.nan)
 
 
 def _trust(real: np.ndarray, drawn: np.ndarray) -> float:

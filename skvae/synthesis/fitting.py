@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,17 @@ from ..likelihoods import Columnwise, NormalMixture
 from ..noise import Noise
 from ..table import TableCodec
 from ..training import Rows, Settings, train
+from .balance import Balance
 from .critic import Critic
 from .drawing import draw
+from .features import Features
 from .masks import UniformMask
 from .model import GenerativeVAE, SequentialBound
 from .network import GenerativeNetwork
 
 # The critic meets so many real rows at most, and so many drawn ones for each.
 CRITIC_ROWS = 20_000
-DRAWN_PER_ROW = 6
+DRAWN_PER_ROW = 3
 # Fewer rows teach no critic.
 FEWEST_ROWS = 60
 # An epoch has at least so many steps.
@@ -56,12 +59,17 @@ class CyclicSettings(WarmSettings):
 
     def rate(self, epoch: float) -> float:
         """Step size at a moment of the run, in epochs from its start."""
-        length = self.max_iter / max(round(self.max_iter / CYCLE), 1)
-        place, at = divmod(epoch, length)
-        cycle = WarmSettings(int(length), self.batch_size, self.learning_rate)
+        cycle = self._cycle
+        place, at = divmod(epoch, self.max_iter / max(round(self.max_iter / CYCLE), 1))
         if not place:
             return cycle.rate(at)
         return NEXT_RATE**place * Settings.rate(cycle, at)
+
+    @cached_property
+    def _cycle(self) -> WarmSettings:
+        """The first fall."""
+        length = self.max_iter / max(round(self.max_iter / CYCLE), 1)
+        return WarmSettings(int(length), self.batch_size, self.learning_rate)
 
 
 class SynthesisCodec(TableCodec):
@@ -108,21 +116,42 @@ def fit_critic(estimator, X: Any) -> Critic | None:
     """Teach the critic on rows of the table and rows of the generator; None for few rows."""
     rng = check_random_state(estimator.random_state)
     seed = rng.randint(np.iinfo(np.int32).max - 10)
-    critic = Critic(estimator.codec_, seed, n_threads_of(estimator.n_jobs))
-    real = critic.features_of_rows(X)
+    features = Features(estimator.codec_)
+    critic = Critic(features, seed, n_threads_of(estimator.n_jobs))
+    real = features.of_rows(X)
     if len(real) < FEWEST_ROWS:
         return None
     if len(real) > CRITIC_ROWS:
         real = real[rng.permutation(len(real))[:CRITIC_ROWS]]
     n = DRAWN_PER_ROW * len(real)
-    shape = (n + n // 2, len(critic.columns))
-    with on_device(estimator) as device:
-        values = np.zeros(shape, dtype=np.float32)
-        drawn = draw(estimator.vae_, values, np.zeros(shape, dtype=bool), rng, device)
-    features = critic.features_of_draws(drawn, rng.uniform(size=shape))
+    drawn = _drawn(estimator, np.zeros((n + n // 2, real.shape[1])), False, rng)
     # Its trees limit the threads of BLAS for all threads at once, as does what fits beside it.
     with arithmetic(n_threads_of(estimator.n_jobs)):
-        return critic.fit(real, features[:n], features[n:], rng)
+        return critic.fit(real, drawn[:n], drawn[n:], rng)
+
+
+def fit_balance(estimator, X: Any, encoded) -> Balance | None:
+    """Count what drawn rows are to agree with; None for few rows."""
+    rng = check_random_state(estimator.random_state)
+    features = Features(estimator.codec_)
+    real = features.of_rows(X)
+    if len(real) < FEWEST_ROWS:
+        return None
+    if encoded.mask is not None:
+        # Counts of what happens to be seen would be off where gaps depend on values.
+        filled = _drawn(estimator, encoded.values, encoded.mask, rng)
+        real = np.where(np.isnan(real), filled, real)
+    seed = rng.randint(np.iinfo(np.int32).max)
+    return Balance(real, features.categorical, seed)
+
+
+def _drawn(estimator, values: np.ndarray, given, rng) -> np.ndarray:
+    """Features of rows of the generator."""
+    given = np.broadcast_to(given, values.shape)
+    with on_device(estimator) as device:
+        drawn = draw(estimator.vae_, values, given, rng, device)
+    features = Features(estimator.codec_)
+    return features.of_draws(drawn, rng.uniform(size=values.shape))
 
 
 def _split(estimator, mask: np.ndarray, rng, batch_size: int):
@@ -157,4 +186,11 @@ def _settings(estimator, n_rows: int) -> CyclicSettings:
     )
 
 
-__all__ = ["ACTIVATIONS", "SynthesisCodec", "fit_critic", "fit_generator", "on_device"]
+__all__ = [
+    "ACTIVATIONS",
+    "SynthesisCodec",
+    "fit_balance",
+    "fit_critic",
+    "fit_generator",
+    "on_device",
+]

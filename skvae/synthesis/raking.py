@@ -41,7 +41,7 @@ class Raking:
         self.edges, self.targets = [], []
         for cells, is_code in zip(real.T, categorical):
             cells = cells[~np.isnan(cells)]
-            self.edges.append(_edges(cells, is_code))
+            self.edges.append(edges_of(cells, is_code, MOST_BINS, FEWEST_ROWS))
             counts = np.bincount(self._bins(cells, -1), minlength=len(self.edges[-1]) + 1)
             self.targets.append(counts / max(counts.sum(), 1))
         self.factors = [np.zeros(len(target)) for target in self.targets]
@@ -72,12 +72,12 @@ class Raking:
         return np.searchsorted(self.edges[j], cells, side="right")
 
 
-def _edges(cells: np.ndarray, is_code: bool) -> np.ndarray:
+def edges_of(cells: np.ndarray, is_code: bool, most: int, fewest: int) -> np.ndarray:
     """Inner borders of bins of about equal shares, or of single values that are frequent."""
     if not len(cells):
         return np.empty(0)
     values, counts = np.unique(cells, return_counts=True)
-    least = max(FEWEST_ROWS, 0 if is_code else len(cells) / MOST_BINS)
+    least = max(fewest, 0 if is_code else len(cells) / most)
     # A bin is closed once it is full; the last one takes what is left over.
     edges, held, rest = [], 0, len(cells)
     for value, count in zip(values[1:], counts):

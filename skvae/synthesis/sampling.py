@@ -1,4 +1,4 @@
-"""Drawing rows until the critic has accepted enough of them."""
+"""Drawing rows until enough are accepted, and choosing those that count as real ones do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..table.conditions import Conditions
+from .balance import Balance
 from .critic import Critic
 from .drawing import draw
+from .features import Features
 from .model import GenerativeVAE
 from .support import support
 
@@ -19,6 +21,9 @@ MOST_DRAWN_PER_ROW = 60
 # Candidates for each row where every row has a condition of its own.
 DRAWS_PER_CONDITION = 16
 FEWEST_AT_ONCE = 256
+# Rows that agree with the counts of the table together, and how many they are chosen from.
+BALANCED_AT_ONCE = 8192
+DRAWN_PER_ROW = 2
 MOST_AT_ONCE = 65_536
 
 
@@ -30,21 +35,31 @@ class Sampler:
     codec : TableCodec
     vae : GenerativeVAE
     critic : Critic or None
+    balance : Balance or None
     asker : str
         Who asks, for the errors.
     """
 
-    def __init__(self, codec, vae: GenerativeVAE, critic: Critic | None, asker: str):
+    def __init__(
+        self,
+        codec,
+        vae: GenerativeVAE,
+        critic: Critic | None,
+        balance: Balance | None,
+        asker: str,
+    ):
         self.codec, self.vae, self.critic, self.asker = codec, vae, critic, asker
+        self.balance, self.features = balance, Features(codec)
 
     def rows(self, n: int, given: Any, rng, device) -> tuple[Any, float]:
         """A table of ``n`` rows, and how many independent draws it is worth."""
         self.rng, self.device = rng, device
         if given is None or (isinstance(given, dict) and not given):
-            shape = (1, self.codec.n_modelled_)
-            values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
-            cells, uniform, size = self._accepted(n, values, known)
-            return self.codec.decode(cells, uniform=uniform), size
+            # Parts of a table are balanced on their own, so that time grows with their number.
+            sizes = map(len, np.array_split(np.empty(n), -(-n // BALANCED_AT_ONCE)))
+            parts = [self._free(size) for size in sizes]
+            cells, uniform = (np.concatenate(arrays) for arrays in list(zip(*parts))[:2])
+            return self.codec.decode(cells, uniform=uniform), sum(part[2] for part in parts)
         conditions = Conditions(self.codec, given, self.asker)
         conditions.check_count(n)
         encoded = self.codec.encode(conditions.frame)
@@ -55,17 +70,24 @@ class Sampler:
         table = self.codec.decode(cells, uniform=uniform)
         return conditions.put_into(table), size * float(share.mean())
 
+    def _free(self, n: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Rows without any condition, chosen among twice as many."""
+        shape = (1, self.codec.n_modelled_)
+        values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
+        if self.balance is None:
+            return self._accepted(n, values, known)
+        cells, uniform, size = self._accepted(DRAWN_PER_ROW * n, values, known)
+        kept = self.balance.choose(self.features.of_draws(cells, uniform), n, self.rng)
+        return cells[kept], uniform[kept], min(size, float(n))
+
     def _drawn(self, values, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, where their cells lie within bins, and the log-probability to accept each."""
         uniform = self.rng.uniform(size=values.shape)
         cells = draw(self.vae, values, known, self.rng, self.device)
         if self.critic is None:
             return cells, uniform, np.zeros(len(cells))
-        return (
-            cells,
-            uniform,
-            self.critic.log_weights(self.critic.features_of_draws(cells, uniform)),
-        )
+        weights = self.critic.log_weights(self.features.of_draws(cells, uniform))
+        return cells, uniform, weights
 
     def _accepted(self, n: int, values, known) -> tuple[np.ndarray, np.ndarray, float]:
         """Rows under one condition by rejection, and by resampling where that takes too long."""
