@@ -237,15 +237,18 @@ class Refinement:
         rows, held = np.flatnonzero(seen), np.flatnonzero(folds >= 0)
         place, among = self.layout.slices[j], np.searchsorted(rows, held)
         truth, model = self.expanded[held, place], ColumnModel(np.ones(1))
-        said, table = own.without(j, rows)
+        # Of a row without gaps nothing but the held-out cell depends on what is said.
+        asked, of_row = (rows, among) if judged is own else (held, np.arange(len(held)))
+        said, table = own.without(j, asked)
         told: list[Callable] = []
         if refined:
-            A, y = self._without(table, j), self._target(j, rows)
+            features = table if judged is own else own.table[rows]
+            A, y = self._without(features, j), self._target(j, rows)
             model.regressors = self._new_regressors(j)
             told = [regressor.fit_left_out(A, y) for regressor in model.regressors]
         cells = Held(held, folds[held], among, len(rows), told)
-        said = Prediction(*(found[:, among] for found in said))
-        left_out = self._left_out(j, cells, own, said, table[among])
+        said = Prediction(*(found[:, of_row] for found in said))
+        left_out = self._left_out(j, cells, own, said, table[of_row])
         if refined:
             model.weights = self._weights(j, left_out.parts, truth, left_out.excess)
         if j not in self.layout.numeric:
