@@ -8,9 +8,11 @@ lines of earlier runs are kept, and replaced where the same thing is measured ag
 
     python benchmarks/imputation.py --published     # beside figures of papers
     python benchmarks/imputation.py --scaling 1000 10000 100000
+    python benchmarks/imputation.py --new-rows      # after a fit to tables without gaps
     python benchmarks/imputation.py --hyperimpute PYTHON --methods hyperimpute
 
-The first two write ``imputation_published.md`` and ``imputation_scaling.md`` instead.  PYTHON is
+The first three write ``imputation_published.md``, ``imputation_scaling.md`` and
+``imputation_new_rows.md`` instead.  PYTHON is
 the interpreter of an environment that has HyperImpute (see ``_hyperimpute_peer.py``).
 """
 
@@ -29,6 +31,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import _imputation_new_rows as new_rows
 import _imputation_published as published
 import _imputation_scaling as scaling
 import numpy as np
@@ -457,6 +460,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "imputation")
     parser.add_argument("--published", action="store_true")
     parser.add_argument("--scaling", nargs="*", type=int, metavar="ROWS")
+    parser.add_argument("--new-rows", action="store_true")
     parser.add_argument("--hyperimpute", type=Path, metavar="PYTHON")
     chosen = parser.parse_args()
     folder = Path(chosen.data) if chosen.data else None
@@ -473,6 +477,12 @@ def main() -> None:
         table = scaling.sizes(folder / SHARED["letter"][0], chosen.scaling)
         path = chosen.out.with_name("imputation_scaling")
         return write_page(path, "Time of imputation", [(scaling.NOTE, table)])
+    if chosen.new_rows:
+        hides = {name: MECHANISMS[name] for name in chosen.mechanisms}
+        args = load, hides, measures, folder, chosen.rates, chosen.seeds
+        table = new_rows.table_of(chosen.tables, *args)
+        path = chosen.out.with_name("imputation_new_rows")
+        return write_page(path, "Imputation of new rows", [(new_rows.NOTE, table)])
     earlier = chosen.out.with_suffix(".csv")
     results = pd.read_csv(earlier) if earlier.exists() else pd.DataFrame(columns=KEYS)
     # Nobody pays for importing torch, or for its first call, in the first line measured.
