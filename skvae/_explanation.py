@@ -112,7 +112,8 @@ class ExplanationMixin:
         relative = np.where(cells.mask, odd.terms - attribution.typical, np.nan)
         out[:, self._modelled_places()] = relative
         departed = self.constants_.departed(X)
-        out[:, self.constants_.places[: departed.shape[1]]] = -self.constants_.nats * departed
+        places = self.constants_.places[: departed.shape[1]]
+        out[:, places] = np.where(departed, -self.constants_.nats, 0.0)
         names = self._cell_names()
         if attribution.evidence.has_rest:
             names.append(CODE)
