@@ -162,11 +162,12 @@ def train_on_synthetic(train, synthetic, test, target, *, random_state=None) -> 
     X = [table[rows] for table, rows in zip(tables, seen)]
     y = [cells[rows] for cells, rows in zip(y, seen)]
     # Early stopping would set rows aside, of which some classes may have only one.
-    options = {"random_state": seed_of(random_state), "early_stopping": False}
+    options: dict = {"random_state": seed_of(random_state), "early_stopping": False}
     worth = []
     for rows, answers in zip(X[:2], y):
-        (rows, test_rows), kinds = _marked([rows, X[2]], [rows], categorical)
-        options["categorical_features"] = kinds
+        (rows, test_rows), options["categorical_features"] = _marked(
+            [rows, X[2]], [rows], categorical
+        )
         worth.append(float(measure(rows, answers, test_rows, y[2], options)))
     real, copy = worth
     return TrainOnSynthetic(copy, real, name)
