@@ -97,7 +97,7 @@ def warn_of_latents(diagnostics: dict, name: str, n_columns: int, n_steps: int =
     idle = 2 * n_used <= n_latents and (n_latents < n_columns or n_latents > FEW_LATENTS)
     if idle and not in_cross_validation():
         warnings.warn(
-            f"Of the {n_latents} latents of this {name} {n_used} are used; the others carry less "
+            f"Of {n_latents} latents this {name} uses {n_used}; the others carry less "
             f"than {USED_NATS} nats per row each. Set n_components={max(n_used, 1)}, or "
             "n_components='auto', which takes the smallest number that explains rows held out "
             "as well as any.",
