@@ -116,8 +116,6 @@ class Refinement:
     Parameters
     ----------
     layout : Layout
-    predict : callable
-        Prediction of the ensemble for values and visible cells.
     rng : RandomState
         Seeds the trees, and chooses the rows of large tables.
     n_rounds : int
