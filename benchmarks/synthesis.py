@@ -145,13 +145,16 @@ def write(results: pd.DataFrame, path: Path) -> None:
         "training rows than to the holdout (0.5 best: no copying), `dcr` the median distance to "
         "the closest training row, of the holdout `dcr_holdout`, `copies` the share of exact "
         "ones. Holdout and sample are as large as the training part. The line `real rows` has "
-        "another real sample in the place of a synthetic one: what is better than that is "
+        "another real sample in the place of a synthetic one. Counts of our own rows agree with "
+        "those of the training rows by choice (but for `vae_no_balance`), so that `shapes` and "
+        "`trends` may be better than its; in what is measured with the holdout, better is "
         "overfitting or luck. German credit has no third 500 rows, so there the holdout is that "
         "sample, where it is compared with the training rows; three parts of 333 rows have all "
         "figures. TVAE and CTGAN are those of ctgan "
         "0.12.1 with its defaults (300 epochs); the copula has empirical margins and the "
         "correlations of normal scores. CPU seconds of one thread on a busy machine, so an "
-        "upper bound. Means over seeds.",
+        "upper bound. Means over seeds. Figures of peers are kept from earlier runs on the same "
+        "rows.",
     ]
     for (name, rows), part in results.groupby(["table", "rows"]):
         figures = part.groupby("method").mean(numeric_only=True).drop(columns=["rows", "seed"])

@@ -52,8 +52,7 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
     balance : {"auto"} or None, default="auto"
         Whether rows without conditions are chosen so that, in all, pairs of columns and columns
         within leaves of trees are counted as often as in ``fit``.  They belong together then:
-        any one is distributed as before, but a count varies less than that of independent rows.
-        None draws independent rows.
+        their counts vary less than those of independent rows, which None draws.
     hidden_layer_sizes : tuple of int, default=(96, 96)
         Widths of the hidden layers.
     activation : {"silu", "relu", "gelu", "elu", "tanh", "identity"}, default="silu"
