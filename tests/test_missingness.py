@@ -190,7 +190,8 @@ def test_known_self_masking_is_undone(seed):
 
 def test_at_random_the_slope_is_near_zero():
     X, holed, hidden = at_random()
-    plain, aware = fitted(holed), fitted(holed, SelfMasking())
+    # The noise of a model that knows why cells are missing is never refitted.
+    plain, aware = (fitted(holed, m, calibrate=False) for m in (None, SelfMasking()))
     assert np.abs(slopes(aware, 3)).max() < 0.5
     errors = [rmse(m.impute(holed), X, hidden) for m in (plain, aware)]
     assert errors[1] < 1.05 * errors[0]
