@@ -285,7 +285,7 @@ def test_constant_array_columns():
 def test_nothing_to_model(size):
     X = np.full((4, 2), size)
     X[:, 1] = NAN
-    with pytest.raises(ValueError, match="TableCodec found nothing.*constant or missing.*Pass"):
+    with pytest.raises(ValueError, match="X holds nothing.*constant or missing.*Pass"):
         TableCodec().fit(X)
 
 
