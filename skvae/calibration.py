@@ -21,6 +21,8 @@ N_WEIGHED = 16
 # Many rows need no draws of their own: so many decoded rows fix a noise well enough.
 DECODED_ROWS = 4096
 MAX_ROWS = 4096
+# Weighing asks for many draws of a row: so many rows tell each noise to some percent.
+WEIGHED_ROWS = 1024
 SCORED_ROWS = 512
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
@@ -72,7 +74,8 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         batch = rows.take(judged.repeat(1, max(SCORED_ROWS // judged.shape[1], 1)))
         _calibrate_posterior(vae, batch)
         if vae.posterior.closed_form is not None and _has_noise(vae):
-            _refit_noise(vae, rows, train_index, held_out_index, partial(_weighed, vae, noise))
+            some = (index[:, :WEIGHED_ROWS] for index in (train_index, held_out_index))
+            _refit_noise(vae, rows, *some, partial(_weighed, vae, noise))
             _calibrate_posterior(vae, batch)
 
 
