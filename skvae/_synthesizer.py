@@ -38,8 +38,8 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
     An ensemble learns p(any cell | any other cells) by conditional codes and mixture heads on
     normal scores, and draws a row cell by cell, in a new order each time.  A critic that tells
     drawn rows from real ones then accepts each with a probability in proportion to how much
-    likelier it is among the real ones.  Of twice as many rows, those are kept that together count
-    as the real ones do.
+    likelier it is among the real ones.  Of two to four times as many rows, those are kept that
+    together count as the real ones do.
 
     Parameters
     ----------

@@ -74,8 +74,8 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
         batch = rows.take(judged.repeat(1, max(SCORED_ROWS // judged.shape[1], 1)))
         _calibrate_posterior(vae, batch)
         if vae.posterior.closed_form is not None and _has_noise(vae):
-            some = (index[:, :WEIGHED_ROWS] for index in (train_index, held_out_index))
-            _refit_noise(vae, rows, *some, partial(_weighed, vae, noise))
+            few = [index[:, :WEIGHED_ROWS] for index in (train_index, held_out_index)]
+            _refit_noise(vae, rows, few[0], few[1], partial(_weighed, vae, noise))
             _calibrate_posterior(vae, batch)
 
 

@@ -21,9 +21,10 @@ MOST_DRAWN_PER_ROW = 60
 # Candidates for each row where every row has a condition of its own.
 DRAWS_PER_CONDITION = 16
 FEWEST_AT_ONCE = 256
-# Rows that agree with the counts of the table together, and how many they are chosen from.
+# Rows that agree with the counts of the table together, and how many they are chosen from for
+# each: the more, the fewer they are.
 BALANCED_AT_ONCE = 8192
-DRAWN_PER_ROW = 2
+LEAST_PER_ROW, MOST_PER_ROW, DRAWN_AT_LEAST = 2, 4, 2048
 MOST_AT_ONCE = 65_536
 
 
@@ -71,12 +72,13 @@ class Sampler:
         return conditions.put_into(table), size * float(share.mean())
 
     def _free(self, n: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Rows without any condition, chosen among twice as many."""
+        """Rows without any condition, chosen among more of them."""
         shape = (1, self.codec.n_modelled_)
         values, known = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
         if self.balance is None:
             return self._accepted(n, values, known)
-        cells, uniform, size = self._accepted(DRAWN_PER_ROW * n, values, known)
+        per_row = min(max(DRAWN_AT_LEAST // n, LEAST_PER_ROW), MOST_PER_ROW)
+        cells, uniform, size = self._accepted(per_row * n, values, known)
         kept = self.balance.choose(self.features.of_draws(cells, uniform), n, self.rng)
         return cells[kept], uniform[kept], min(size, float(n))
 
