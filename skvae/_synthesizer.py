@@ -17,6 +17,7 @@ from ._sklearn_compat import CallbackSupportMixin, with_callbacks
 from ._sources import fits_samples
 from ._undo import all_or_nothing
 from ._warning import level_of_caller
+from .synthesis.features import Features
 from .synthesis.fitting import (
     ACTIVATIONS,
     SynthesisCodec,
@@ -245,8 +246,13 @@ class VAESynthesizer(CallbackSupportMixin, BaseEstimator):
         self.codec_ = codec.fit(X)
         encoded = codec.encode(X)
         self.vae_ = fit_generator(self, encoded)
-        self.critic_ = None if self.critic is None else fit_critic(self, X)
-        self.balance_ = None if self.balance is None else fit_balance(self, X, encoded)
+        self.critic_ = self.balance_ = None
+        features = Features(self.codec_)
+        real = features.of_rows(X, encoded)
+        if self.critic is not None:
+            self.critic_ = fit_critic(self, features, real)
+        if self.balance is not None:
+            self.balance_ = fit_balance(self, features, real, encoded)
         return self
 
     def sample(self, n_samples=1, *, given=None, return_effective_size=False, random_state=None):

@@ -37,11 +37,7 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """``bias + x @ weight`` of each member, like ``torch.baddbmm``, without a graph."""
     if not _is_wide(weight):
         return torch.baddbmm(bias, x, weight)
-    linear = torch.ops.mkldnn._linear_pointwise
-    members = [
-        linear(rows, matrix.T, offset[0], "none", [], "")
-        for offset, rows, matrix in zip(bias, x, weight)
-    ]
+    members = [_linear(rows, matrix.T, offset[0]) for offset, rows, matrix in zip(bias, x, weight)]
     return members[0][None] if len(members) == 1 else torch.stack(members)
 
 
@@ -49,8 +45,7 @@ def affine_columns(start: Tensor, weight: Tensor, x: Tensor, out: Tensor) -> Ten
     """``start + weight @ x`` of rows that are the columns of ``x``, like ``torch.addmm``."""
     if not _is_wide(weight):
         return torch.addmm(start, weight, x, out=out)
-    product = torch.ops.mkldnn._linear_pointwise(weight, x.T, None, "none", [], "")
-    return torch.add(start, product, out=out)
+    return torch.add(start, _linear(weight, x.T), out=out)
 
 
 def _is_wide(weight: Tensor) -> bool:
@@ -70,7 +65,10 @@ def _wide(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
         for parts in zip(a, b, out):
             _wide(*parts)
         return out
-    transposed = torch.from_numpy(b).T
-    linear = torch.ops.mkldnn._linear_pointwise
-    np.copyto(out, linear(torch.from_numpy(a), transposed, None, "none", [], "").numpy())
+    np.copyto(out, _linear(torch.from_numpy(a), torch.from_numpy(b).T).numpy())
     return out
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` by oneDNN, whose public call wants tensors of its own format."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

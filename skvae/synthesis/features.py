@@ -32,9 +32,9 @@ class Features:
                 out[:, j] = column.decode(out[:, j], uniform[:, j])[0]
         return out
 
-    def of_rows(self, X: Any) -> np.ndarray:
-        """Of a table's rows; NaN where a cell is missing."""
-        values, mask, *_ = self.codec.encode(X)
+    def of_rows(self, X: Any, encoded) -> np.ndarray:
+        """Of the rows of a table, which the codec has ``encoded``; NaN where a cell is missing."""
+        values, mask, *_ = encoded
         out = values.astype(np.float64)
         slot_of = {position: slot for slot, position in enumerate(self.codec.modelled_index_)}
         for panel in open_table(X).panels():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,16 +59,20 @@ class CyclicSettings(WarmSettings):
     def rate(self, epoch: float) -> float:
         """Step size at a moment of the run, in epochs from its start."""
         cycle = self._cycle
-        place, at = divmod(epoch, self.max_iter / max(round(self.max_iter / CYCLE), 1))
+        place, at = divmod(epoch, self._length)
         if not place:
             return cycle.rate(at)
         return NEXT_RATE**place * Settings.rate(cycle, at)
 
+    @property
+    def _length(self) -> float:
+        """Epochs of a cycle."""
+        return self.max_iter / max(round(self.max_iter / CYCLE), 1)
+
     @cached_property
     def _cycle(self) -> WarmSettings:
         """The first fall."""
-        length = self.max_iter / max(round(self.max_iter / CYCLE), 1)
-        return WarmSettings(int(length), self.batch_size, self.learning_rate)
+        return WarmSettings(int(self._length), self.batch_size, self.learning_rate)
 
 
 class SynthesisCodec(TableCodec):
@@ -112,45 +115,40 @@ def fit_generator(estimator, encoded) -> GenerativeVAE:
     return vae
 
 
-def fit_critic(estimator, X: Any) -> Critic | None:
+def fit_critic(estimator, features: Features, real: np.ndarray) -> Critic | None:
     """Teach the critic on rows of the table and rows of the generator; None for few rows."""
     rng = check_random_state(estimator.random_state)
     seed = rng.randint(np.iinfo(np.int32).max - 10)
-    features = Features(estimator.codec_)
     critic = Critic(features, seed, n_threads_of(estimator.n_jobs))
-    real = features.of_rows(X)
     if len(real) < FEWEST_ROWS:
         return None
     if len(real) > CRITIC_ROWS:
         real = real[rng.permutation(len(real))[:CRITIC_ROWS]]
     n = DRAWN_PER_ROW * len(real)
-    drawn = _drawn(estimator, np.zeros((n + n // 2, real.shape[1])), False, rng)
+    drawn = _drawn(estimator, features, np.zeros((n + n // 2, real.shape[1])), False, rng)
     # Its trees limit the threads of BLAS for all threads at once, as does what fits beside it.
     with arithmetic(n_threads_of(estimator.n_jobs)):
         return critic.fit(real, drawn[:n], drawn[n:], rng)
 
 
-def fit_balance(estimator, X: Any, encoded) -> Balance | None:
+def fit_balance(estimator, features: Features, real: np.ndarray, encoded) -> Balance | None:
     """Count what drawn rows are to agree with; None for few rows."""
     rng = check_random_state(estimator.random_state)
-    features = Features(estimator.codec_)
-    real = features.of_rows(X)
     if len(real) < FEWEST_ROWS:
         return None
     if encoded.mask is not None:
         # Counts of what happens to be seen would be off where gaps depend on values.
-        filled = _drawn(estimator, encoded.values, encoded.mask, rng)
+        filled = _drawn(estimator, features, encoded.values, encoded.mask, rng)
         real = np.where(np.isnan(real), filled, real)
     seed = rng.randint(np.iinfo(np.int32).max)
     return Balance(real, features.categorical, seed)
 
 
-def _drawn(estimator, values: np.ndarray, given, rng) -> np.ndarray:
+def _drawn(estimator, features: Features, values: np.ndarray, given, rng) -> np.ndarray:
     """Features of rows of the generator."""
     given = np.broadcast_to(given, values.shape)
     with on_device(estimator) as device:
         drawn = draw(estimator.vae_, values, given, rng, device)
-    features = Features(estimator.codec_)
     return features.of_draws(drawn, rng.uniform(size=values.shape))
 
 
