@@ -35,8 +35,7 @@ PEERS = """\
 Where others are the better choice
 ----------------------------------
 
-- **PCA** of scikit-learn, for codes that must be linear, or fitted in milliseconds. On codes of
-  32 dimensions its 5-NN accuracy has the better mean rank (above).
+- **PCA** of scikit-learn, for codes that must be linear, or fitted in milliseconds.
 - **PyOD** has some fifty detectors, several of which take a hundredth of the time. On clean
   training rows DTE-NP, neighbours alone, has the better mean rank on ADBench, though not the
   better mean. ``skvae.pyod.PyODDetector`` puts the detector of skvae into its pipelines.
