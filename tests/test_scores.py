@@ -17,6 +17,7 @@ from skvae.scores.neighbors import Neighbors, mean_distance
 from skvae.scores.spaces import Described, JointSpace, Space, WhitenedSpace, row_keys
 from skvae.scores.statistics import Margins
 from skvae.scores.surprise import Surprise
+from skvae.scores.surroundings import Surroundings
 
 QUICK = {"max_iter": 5, "random_state": 0}
 BLENDED = ("auto", "local", "model")
@@ -121,14 +122,37 @@ def test_a_share_of_a_sample_is_that_share_of_the_table(monkeypatch):
     X = np.random.default_rng(0).normal(size=(3000, 3))
     whole, sampled = [], []
     for most, found in ((3000, whole), (500, sampled)):
-        monkeypatch.setattr("skvae.scores.neighborhood.MOST_SAMPLED", most)
-        crowd = Crowd(Space(), 0.1)
-        found.extend(crowd.fit_rows(described(X)))
+        monkeypatch.setattr("skvae.scores.surroundings.MOST_SAMPLED", most)
+        crowd = Crowd(Space())
+        found.extend(crowd.fit_rows(Surroundings(Space(), described(X), 1)))
         assert_array_equal(crowd(described(X[:7]))[0], found[0][:7])
         assert crowd.n_neighbors == (most // 10,)
     assert_allclose(sampled[0], whole[0], atol=0.25)
     # As many rows as a tenth of the sample has are much nearer.
-    assert np.median(whole[0] - Neighborhood(Space(), (50,)).fit_rows(described(X))[0]) > 0.4
+    near = Neighborhood(Space(), (50,)).fit(described(X))
+    assert np.median(whole[0] - near(described(X))[0]) > 0.4
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 4, 12, 25, 400])
+def test_what_the_reference_is_found_to_be_is_what_it_is_found_to_be_later(n_rows):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3)).round(1)
+    # A far row and a far group; equal rows.
+    X[-1] += 30
+    X[n_rows // 2 : n_rows // 2 + 8] += 15
+    X[: n_rows // 4] = X[n_rows // 4 : 2 * (n_rows // 4)]
+    space = Space()
+    parts = [
+        Neighborhood(space, (5, 20), relative=True),
+        Neighborhood(space, (20,), trimmed=True),
+        Neighborhood(space, (2,)),
+        Crowd(space),
+    ]
+    shared = Surroundings(space, described(X), max(part.n_searched for part in parts))
+    for part in parts:
+        for found, again in zip(part.fit_rows(shared), part(described(X)), strict=True):
+            assert_array_equal(found, again)
+    assert len(shared.ordinary) < n_rows or n_rows < 12
 
 
 def test_a_far_group_is_no_reference():

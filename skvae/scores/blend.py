@@ -15,14 +15,13 @@ from .neighborhood import Crowd, Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
 from .statistics import STATISTICS, CellSurprise
 from .surprise import Surprise
+from .surroundings import Surroundings
 
 # Of more rows a random choice of so many says how rare something is, and is compared with.
 MOST_REFERENCE_ROWS = 10_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
-# Outliers of a table may lie together: this share of its rows is no company to be in.
-CROWD_SHARE = 0.1
 
 
 class BlendedScore(Score):
@@ -40,7 +39,7 @@ class BlendedScore(Score):
     - for rows of the training table, how rare the cells are in their columns, each by itself.
 
     Rows of the training table are judged as members of a table that may hold outliers: by 20
-    neighbours and by a tenth of the table (of 2,000 of its rows), since outliers may lie together,
+    neighbours and by a tenth of the table (of 1,000 of its rows), since outliers may lie together,
     and without a reference that is far from all others.  New rows are judged as novelties beside
     rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
     these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
@@ -74,9 +73,9 @@ class BlendedScore(Score):
         """Names of the statistics that count beside distances."""
         return ("cells",) if novelty else ("cells", "margins")
 
-    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
-        """The distances that count for rows that are judged in one way."""
-        cells, joint, white = Space(), JointSpace(), WhitenedSpace()
+    def neighborhoods(self, novelty: bool, spaces: tuple[Space, ...]) -> list[Neighborhood]:
+        """The distances that count for rows that are judged in one way, in these spaces."""
+        cells, joint, white = spaces
         if novelty:
             near, wide = NOVELTY_NEIGHBORS
             return [
@@ -84,9 +83,8 @@ class BlendedScore(Score):
                 Neighborhood(joint, (near, wide)),
                 Neighborhood(white, (near,)),
             ]
-        spaces = cells, joint, white
         kept = [Neighborhood(space, (MEMBER_NEIGHBORS,), trimmed=True) for space in spaces]
-        return [*kept, Crowd(cells, CROWD_SHARE)]
+        return [*kept, Crowd(cells)]
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
         """Keep the reference, and the shares of all statistics in it.
@@ -145,14 +143,16 @@ class BlendedScore(Score):
         self.gaps_ = model._gaps(reference)
         rows = describe(model, reference, self.gaps_)
         odd = {n: part.learn(model, reference, rows) for n, part in self.statistics_.items()}
-        near = {novelty: self.neighborhoods(novelty) for novelty in ways}
+        spaces = Space(), JointSpace(), WhitenedSpace()
+        near = {novelty: self.neighborhoods(novelty, spaces) for novelty in ways}
         if not any(near.values()) and len(set(counted.values())) == 1:
             # Members and novelties are judged alike.
             ways = ways[:1]
         # In the order of False and True, where there are two.
         self.ways_ = [_Way(near[way], counted[way]) for way in ways]
         # Training rows are judged in the first way, as members where there are two.
-        surprise = [way.fit(rows, odd) for way in self.ways_][0]
+        surroundings = _surroundings(rows, [part for way in near.values() for part in way])
+        surprise = [way.fit(surroundings, odd) for way in self.ways_][0]
         self.reference_ = rows if any(near.values()) else None
         self.keys_ = None
         if len(ways) > 1:
@@ -232,7 +232,7 @@ class ModelScore(BlendedScore):
         """Cells by themselves and given the others, and the row as a whole."""
         return "cells", "likelihood", "margins"
 
-    def neighborhoods(self, novelty: bool) -> list[Neighborhood]:
+    def neighborhoods(self, novelty: bool, spaces: tuple[Space, ...]) -> list[Neighborhood]:
         """None."""
         return []
 
@@ -244,9 +244,11 @@ class _Way:
         self.neighborhoods = neighborhoods
         self.counted = counted
 
-    def fit(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
+    def fit(
+        self, reference: dict[Space, Surroundings], others: dict[str, np.ndarray]
+    ) -> np.ndarray:
         """Learn from the reference; give its surprise."""
-        near = [statistic for part in self.neighborhoods for statistic in part.fit_rows(rows)]
+        near = [s for part in self.neighborhoods for s in part.fit_rows(reference[part.space])]
         statistics = self._with(near, others)
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
         mean = self._mean(statistics)
@@ -266,6 +268,15 @@ class _Way:
     def _mean(self, statistics: list[np.ndarray]) -> np.ndarray:
         pairs = zip(self.surprises, statistics)
         return np.mean([surprise(statistic) for surprise, statistic in pairs], axis=0)
+
+
+def _surroundings(rows: Described, parts: list[Neighborhood]) -> dict[Space, Surroundings]:
+    """Of each space, searched for as many neighbours as any asks for in it."""
+    spaces = dict.fromkeys(part.space for part in parts)
+    return {
+        space: Surroundings(space, rows, max(p.n_searched for p in parts if p.space is space))
+        for space in spaces
+    }
 
 
 def _chosen(n_rows: int, random_state) -> np.ndarray:

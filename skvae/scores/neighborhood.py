@@ -8,12 +8,8 @@ import numpy as np
 
 from .neighbors import Nearest, Neighbors, mean_distance
 from .spaces import Described, Space
+from .surroundings import Surroundings, log_distance
 
-# A share of so many rows, drawn at random, is as far away as that share of the table.
-MOST_SAMPLED = 2_000
-# Rows whose mean distance to this share of the table is so many robust deviations above the
-# median are no reference for a table that may hold outliers.
-TRIM_SHARE, TRIM_DEVIATIONS, FEWEST_TRIM_NEIGHBORS = 0.06, 3.0, 3
 # Neighbours with which a density is compared.
 RELATIVE_NEIGHBORS = 20
 
@@ -50,20 +46,26 @@ class Neighborhood:
         self.trimmed = trimmed
         self.relative = relative
 
+    @property
+    def n_searched(self) -> int:
+        """Neighbours of a row that are asked for."""
+        # One more tells whether the last one is alone at its distance.
+        return max(RELATIVE_NEIGHBORS + 1 if self.relative else 1, *self.n_neighbors)
+
     def fit(self, reference: Described) -> Neighborhood:
         """Learn the space, and which rows are the reference."""
-        self.fit_rows(reference)
+        self.fit_rows(Surroundings(self.space, reference, self.n_searched))
         return self
 
-    def fit_rows(self, reference: Described) -> list[np.ndarray]:
-        """Fit, and give the statistics of the reference."""
-        points = self.space.fit(reference)(reference)
-        self.index_ = _ordinary(points, self.space.noise(points)) if self.trimmed else None
+    def fit_rows(self, reference: Surroundings) -> list[np.ndarray]:
+        """Fit, and give the statistics of the reference, whose space is that of this one."""
+        points = reference.points
+        self.index_ = reference.ordinary if self.trimmed else None
         self._search(points)
-        near = self.neighbors_(points)
+        near = reference.nearest_ordinary(self.neighbors_) if self.trimmed else reference.nearest
         if self.relative:
-            noise = self.space.noise(points)
-            own = _log(near.mean_distance(RELATIVE_NEIGHBORS, noise), noise)
+            noise = reference.noise
+            own = log_distance(near.mean_distance(RELATIVE_NEIGHBORS, noise), noise)
             self.own_ = own if self.index_ is None else own[self.index_]
         return self._statistics(points, near)
 
@@ -72,9 +74,8 @@ class Neighborhood:
         self._search(self.space(reference))
 
     def _search(self, points: np.ndarray) -> None:
-        # One more tells whether the last one is alone at its distance.
-        n = max(RELATIVE_NEIGHBORS + 1 if self.relative else 1, *self.n_neighbors)
-        self.neighbors_ = Neighbors(n).fit(points if self.index_ is None else points[self.index_])
+        kept = points if self.index_ is None else points[self.index_]
+        self.neighbors_ = Neighbors(self.n_searched).fit(kept)
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
         """Statistics of rows, each higher for odder ones."""
@@ -83,11 +84,11 @@ class Neighborhood:
 
     def _statistics(self, points: np.ndarray, near: Nearest) -> list[np.ndarray]:
         noise = self.space.noise(points)
-        statistics = [_log(near.mean_distance(k, noise), noise) for k in self.n_neighbors]
+        statistics = [log_distance(near.mean_distance(k, noise), noise) for k in self.n_neighbors]
         if self.relative:
             own = self.neighbors_.mean_of(self.own_, points, near, RELATIVE_NEIGHBORS, noise)
             mean = near.mean_distance(RELATIVE_NEIGHBORS, noise)
-            statistics.append(_log(mean, noise) - own)
+            statistics.append(log_distance(mean, noise) - own)
         return statistics
 
     def __getstate__(self):
@@ -100,53 +101,23 @@ class Crowd(Neighborhood):
     Parameters
     ----------
     space : Space
-    share : float in (0, 1)
     """
 
-    def __init__(self, space: Space, share: float):
-        super().__init__(space, ())
-        self.share = share
+    def __init__(self, space: Space):
+        super().__init__(space, (1,))
 
-    def fit_rows(self, reference: Described) -> list[np.ndarray]:
+    def fit_rows(self, reference: Surroundings) -> list[np.ndarray]:
         """Fit, and give the statistic of the reference."""
-        points = self.space.fit(reference)(reference)
-        self.index_ = _sample(len(points))
-        self.n_neighbors = (max(int(self.share * len(self.index_)), 1),)
-        self._search(points)
-        return self._distance(points)
+        self.index_, self.n_neighbors = reference.sample, (reference.n_crowd,)
+        self._search(reference.points)
+        return [log_distance(reference.crowd, reference.noise)]
 
     def __call__(self, rows: Described) -> list[np.ndarray]:
         """Statistic of rows."""
-        return self._distance(self.space(rows))
+        points = self.space(rows)
+        noise = self.space.noise(points)
+        mean = mean_distance(points, self.neighbors_, self.n_neighbors[0], noise)
+        return [log_distance(mean, noise)]
 
     def _search(self, points: np.ndarray) -> None:
         self.neighbors_ = points[self.index_]
-
-    def _distance(self, points: np.ndarray) -> list[np.ndarray]:
-        noise = self.space.noise(points)
-        mean = mean_distance(points, self.neighbors_, self.n_neighbors[0], noise)
-        return [_log(mean, noise)]
-
-
-def _log(mean: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Logarithm of a mean distance; equal rows are as far as rounding."""
-    return np.log(np.maximum(mean, noise))
-
-
-def _ordinary(points: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Places of rows that are not far from all others."""
-    sample = points[_sample(len(points))]
-    n = max(int(TRIM_SHARE * len(sample)), FEWEST_TRIM_NEIGHBORS)
-    if len(points) <= n + 1:
-        return np.arange(len(points))
-    far = _log(mean_distance(points, sample, n, noise), noise)
-    median = np.median(far)
-    deviation = 1.4826 * np.median(np.abs(far - median))
-    return np.flatnonzero(far <= median + TRIM_DEVIATIONS * deviation)
-
-
-def _sample(n_rows: int) -> np.ndarray:
-    """Places of rows that stand for the table, all where there are few."""
-    if n_rows <= MOST_SAMPLED:
-        return np.arange(n_rows)
-    return np.sort(np.random.RandomState(0).permutation(n_rows)[:MOST_SAMPLED])

@@ -95,6 +95,7 @@ class Neighbors:
         self.squares_ = np.einsum("nc,nc->n", rows, rows)
         # One for the row itself.
         n = min(self.n_neighbors + 1 + SPARE, len(rows))
+        self.n_kept = max(min(self.n_neighbors, n - 1), 1)
         algorithm = "auto" if rows.shape[1] <= TREE_COLUMNS else "brute"
         self.search_ = NearestNeighbors(n_neighbors=n, algorithm=algorithm).fit(rows)
         return self
@@ -109,8 +110,7 @@ class Neighbors:
 
     def _part(self, rows: np.ndarray) -> Nearest:
         found = self.search_.kneighbors(rows, return_distance=False)
-        n = found.shape[1]
-        k = max(min(self.n_neighbors, n - 1), 1)
+        n, k = found.shape[1], self.n_kept
         apart = self.rows_[found]
         apart -= rows[:, None]
         exact = np.sqrt(np.einsum("nkc,nkc->nk", apart, apart))
