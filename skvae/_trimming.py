@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .score_mixture import quantile
+
 
 class TrimmingMixin:
     """A second fit without the rows that score lowest in the first."""
@@ -25,5 +27,5 @@ class TrimmingMixin:
         self._check_has_scores()
         scores = self._score(X, self.n_draws)
         weights = np.ones(len(scores)) if sample_weight is None else sample_weight.copy()
-        weights[scores < np.quantile(scores, self.trim)] = 0.0
+        weights[scores < quantile(scores, self.trim, sample_weight)] = 0.0
         return fit_rows(X, weights, resume=False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._pass import Batch, Cells
+from .arrays import wide
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise
 from .training.conditional_start import means_under_conditions
@@ -131,9 +132,9 @@ def _by_weight(rows, index: Tensor) -> Tensor:
     """The rows of each member repeated in proportion to their weights, as many in all."""
     if rows.weights is None:
         return index
-    edges = rows.weights[index].double().cumsum(1)
+    edges = wide(rows.weights[index]).cumsum(1)
     n = index.shape[1]
-    steps = (torch.arange(n, device=index.device, dtype=torch.float64) + 0.5) / n
+    steps = (torch.arange(n, device=index.device, dtype=edges.dtype) + 0.5) / n
     place = torch.searchsorted(edges, steps * edges[:, -1:]).clamp_(max=n - 1)
     return index.gather(1, place)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ._memory import in_parts
 from ._pass import Batch, Pass
+from .arrays import wide
 from .gaussian_score import GaussianScore
 from .noise import FixedDraws, Noise, Tempered
 from .vae import VAE
@@ -105,11 +106,6 @@ def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
         padded[: stop - start] = part
         part = padded
     return part[None, None]
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The same numbers in float64, where the device has it."""
-    return tensor if tensor.device.type == "mps" else tensor.double()
 
 
 def encode(

@@ -190,7 +190,7 @@ class _Writing:
             "source": self.source.fingerprint(),
             "method": method,
             "keep": keep,
-            "rows_per_part": rows_per_part,
+            "rows_per_part": self.rows_per_part,
             "arguments": joblib_hash(arguments),
         }
 

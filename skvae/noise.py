@@ -12,6 +12,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 POOL = 1 << 15
+LARGEST_RATE = 2.0**62
 
 
 class Noise:
@@ -75,7 +76,9 @@ class Noise:
 
     def poisson(self, rate: Tensor) -> Tensor:
         """Poisson counts for rates ``(members, ...)``."""
-        return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self.generators)])
+        # Counts are drawn as integers, which end somewhere.
+        rates = rate.clamp_max(LARGEST_RATE)
+        return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rates, self.generators)])
 
     def seeds(self) -> list[int]:
         """One number per member that a source of other numbers may start from."""
@@ -186,7 +189,11 @@ class FixedDraws:
 
 def _sobol_normal(n_draws: int, n_rows: int, n_components: int, seed: int) -> Tensor:
     # A shifted lattice point is never 0 or 1, and the shift keeps each draw uniform.
-    points = qmc.Sobol(n_components, scramble=False).random_base2((n_draws - 1).bit_length())
-    shift = np.random.default_rng(seed).random((n_rows, n_components))
-    uniform = ((points[:n_draws, None] + shift) % 1.0).clip(1e-9, 1 - 1e-9)
+    random, n_ordered = np.random.default_rng(seed), min(n_components, qmc.Sobol.MAXDIM)
+    points = qmc.Sobol(n_ordered, scramble=False).random_base2((n_draws - 1).bit_length())
+    shift = random.random((n_rows, n_components))
+    # Dimensions beyond the last of the sequence have independent draws.
+    beyond = random.random((n_draws, n_components - n_ordered))
+    points = np.concatenate([points[:n_draws], beyond], 1)
+    uniform = ((points[:, None] + shift) % 1.0).clip(1e-9, 1 - 1e-9)
     return torch.as_tensor(ndtri(uniform), dtype=torch.float32)

@@ -209,8 +209,8 @@ def group_weights(step: Pass) -> Tensor:
     ]
     weights = torch.stack(per_latent, -1)
     weights = weights / weights.mean(-1, keepdim=True)
-    counts = torch.tensor(columns, device=nats.device)
-    return weights.repeat_interleave(counts, -1)
+    repeated = (w.expand(*w.shape[:-1], n) for w, n in zip(weights.split(1, -1), columns))
+    return torch.cat(list(repeated), -1)
 
 
 def _with_noise_held(step: Pass) -> Pass:
@@ -262,7 +262,7 @@ class _MemberwiseELBO(Objective):
         return self._loss(step, np.array([objective.beta for objective, _ in self.members]))
 
     def _loss(self, step: Pass, weight: np.ndarray) -> Tensor:
-        by = torch.as_tensor(weight).to(step.mean_kl)
+        by = torch.as_tensor(weight).to(step.mean_kl, non_blocking=True)
         return by * step.mean_kl.sum(-1) - step.mean_log_likelihood
 
 

@@ -283,7 +283,7 @@ class Binarized(View):
 
     def _put(self, drawn: Tensor, rows: Any) -> tuple[Tensor, Tensor]:
         values, inputs = rows.values.clone(), rows.inputs.clone()
-        step = torch.as_tensor(self.step, device=values.device)
+        step = torch.as_tensor(self.step).to(values.device, non_blocking=True)
         inputs[..., self.seen] += (drawn.to(values) - values[..., self.cells]) * step
         values[..., self.cells] = drawn.to(values)
         return values, inputs

@@ -25,7 +25,8 @@ from sklearn.base import clone
 from skvae import distributions as D
 from skvae._component import Shapes
 from skvae.divergences import kl, log_ratio
-from skvae.noise import Noise
+from skvae.noise import FixedDraws, Noise
+from skvae.posteriors import LOG_SCALE_BOUND, DiagonalNormal
 
 # ------------------------------------------------------------------------------- distributions
 
@@ -216,3 +217,26 @@ def test_aggregate_is_standard_in_training_and_fitted_afterwards():
     assert torch.equal(
         twin().log_prob(torch.ones(2, 1, 1, 2)), prior().log_prob(torch.ones(2, 1, 1, 2))
     )
+
+
+def test_a_start_narrower_than_the_posterior_can_be_is_as_narrow_as_it_can():
+    posterior = DiagonalNormal().build(Shapes(3, 2, ()), Noise([0]))
+    matrix = torch.zeros(1, 1, 3, 2)
+    asked = torch.tensor([[[[-9.0, -6.0]]]])
+    weights, offset = posterior.start(matrix, torch.zeros(1, 1, 1, 2), asked)
+    found = posterior(torch.zeros(1, 1, 1, 3) @ weights + offset)
+    assert_allclose(found.scale.log().ravel(), [-0.99 * LOG_SCALE_BOUND, -6.0], rtol=1e-4)
+
+
+def test_draws_of_any_number_of_latents_are_normal():
+    n_latents = stats.qmc.Sobol.MAXDIM + 3
+    draws = FixedDraws(4, n_latents).normal(4, 1, n_latents)
+    assert draws.shape == (1, 4, 1, n_latents)
+    assert draws[..., -3:].std(1).min() > 0.05, "draws differ from each other"
+    few = FixedDraws(512, 5).normal(512, 1, 5)
+    assert_allclose(few.std(1).ravel(), 1.0, atol=0.02)
+
+
+def test_the_largest_rates_draw_counts_that_are_not_negative():
+    rates = torch.tensor([[1e3, 1e18, 1e25, math.inf]])
+    assert_allclose(Noise([0]).poisson(rates)[0], [1e3, 1e18, 2.0**62, 2.0**62], rtol=0.2)

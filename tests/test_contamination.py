@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VAEOutlierDetector
+from skvae._trimming import TrimmingMixin
 from skvae.score_mixture import ScoreMixture
 from skvae.transferred_mixture import TransferredMixture
 
@@ -275,3 +276,24 @@ def test_the_default_score_finds_the_share():
     assert called[y].mean() > 0.7 and called[~y].mean() < 0.08
     assert found.outlier_probability(X)[y].mean() > 0.7
     assert found.outlier_probability(X)[~y].mean() < 0.05
+
+
+def test_trimmed_is_a_share_of_the_weight():
+    class Scored(TrimmingMixin):
+        trim, n_draws = 0.25, 1
+
+        def _check_has_scores(self): ...
+
+        def _score(self, X, n_draws):
+            return X
+
+    fitted = []
+
+    def fit_rows(X, weights, resume):
+        fitted.append(weights)
+
+    Scored()._fit_trimmed(np.arange(8.0), None, fit_rows, False)
+    heavy = np.array([2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    Scored()._fit_trimmed(np.arange(8.0), heavy, fit_rows, False)
+    assert_array_equal(fitted[1] == 0, np.arange(8) < 2)
+    assert_array_equal(fitted[3], np.r_[0.0, heavy[1:]])

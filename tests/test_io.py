@@ -49,7 +49,10 @@ def read(path):
 
 @pytest.mark.parametrize("name", ["codes.parquet", "codes"])
 def test_what_is_written_is_what_the_method_gives(name, vae, table, path, tmp_path):
-    target = transform_parquet(vae, path, tmp_path / name, keep=["id"], rows_per_part=300)
+    rows_per_part = np.int64(300)
+    target = transform_parquet(
+        vae, path, tmp_path / name, keep=["id"], rows_per_part=rows_per_part
+    )
     written = read(target)
     assert list(written.columns) == ["id", *vae.get_feature_names_out()]
     assert np.array_equal(written["id"], np.arange(N_ROWS)[::-1])

@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skvae import VAESynthesizer
 from skvae.metrics import closest_record, column_shapes, pair_trends
 from skvae.noise import Noise
+from skvae.synthesis import drawing
 from skvae.synthesis.critic import _trust
 from skvae.synthesis.fitting import CyclicSettings
 from skvae.synthesis.masks import UniformMask
@@ -257,3 +258,10 @@ def test_layers_without_width_are_refused(table):
 def test_small_and_odd_tables_work(X):
     rows = VAESynthesizer(**QUICK | {"max_iter": 2}).fit(X).sample(4)
     assert rows.shape == (4, X.shape[1]) and not rows.isna().any().any()
+
+
+def test_rows_without_gaps_among_those_with_some_need_no_draw(monkeypatch):
+    monkeypatch.setattr(drawing, "ROWS_AT_ONCE", 64)
+    table = mixed_table(200)
+    table.loc[150:, "size"] = np.nan
+    VAESynthesizer(**QUICK | {"max_iter": 2}).fit(table)

@@ -722,3 +722,11 @@ def test_measures_of_disentanglement_take_names_and_refuse_a_factor_that_is_cons
     )
     with pytest.raises(ValueError, match="factor 1 has the one value.*Leave it out"):
         skvae_metrics.dci(factors, np.c_[factors[:, 0], np.ones(500)])
+
+
+def test_a_value_that_most_rows_have_is_a_class_of_its_own():
+    rng = np.random.default_rng(0)
+    factors = np.where(rng.random((2000, 2)) < 0.96, 0.0, rng.exponential(size=(2000, 2)))
+    for sign in (1.0, -1.0):
+        gap = skvae_metrics.mutual_information_gap(factors, sign * factors)
+        assert gap == pytest.approx(1.0, abs=0.05)

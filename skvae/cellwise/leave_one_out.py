@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..alignment import aligned, padded
-from ..inference import wide
+from ..arrays import wide
 from ..networks.mlp import Perceptron
 from .density import parameters_of_columns
 from .model import CellwiseVAE

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..arrays import wide
 from ..noise import Noise
 from .evidence import Evidence, Particles, effective_size
 
@@ -98,9 +99,9 @@ class _Cloud:
         return self.evidence.log_prior(z), log_likelihood
 
     def _resample(self, log_weight: Tensor, chosen: Tensor) -> None:
-        edges = log_weight[0].T.softmax(-1).double().cumsum(-1)
+        edges = wide(log_weight[0].T.softmax(-1)).cumsum(-1)
         n, n_rows = self.n_draws, edges.shape[0]
-        offset = self.noise.uniform(1, n_rows, 1)[0, 0].double()
+        offset = wide(self.noise.uniform(1, n_rows, 1)[0, 0])
         places = (torch.arange(n, device=edges.device) + offset) / n * edges[:, -1:]
         index = torch.searchsorted(edges, places).clamp_(max=n - 1).T[None]
         own = torch.arange(n, device=index.device).view(1, -1, 1)

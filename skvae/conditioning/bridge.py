@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import wide
 from ..noise import Noise
 from .evidence import Evidence
 from .hamiltonian import Ends, moved
@@ -156,4 +157,4 @@ class Bridge:
 
 
 def _gain(ends: Ends, share: float, following: float) -> Tensor:
-    return (following - share) * (ends.last.double() - ends.first.double())
+    return (following - share) * (wide(ends.last) - wide(ends.first))

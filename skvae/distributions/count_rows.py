@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arrays import on_host
+
 # From here on the digamma function is its expansion, and differences of it do not cancel.
 LARGE = 32.0
 # Beyond this count the terms of its log-probability lose more than 1e-4 nats in float32.
@@ -22,7 +24,8 @@ LARGE_COUNT = 256.0
 
 def softplus(x: Tensor) -> Tensor:
     """Log of 1 + exp(x), by functions whose vectors and remainders round alike."""
-    return x.clamp_min(0.0) + torch.log1p(torch.exp(-x.abs()))
+    # Of two that tie each takes half of the slope; a clamp gives one of them all.
+    return torch.maximum(x, x.new_zeros(())) + torch.log1p(torch.exp(-x.abs()))
 
 
 class SizeTerms(NamedTuple):
@@ -47,6 +50,11 @@ def observed_sum(cells: Tensor, mask: Tensor | None) -> Tensor:
     return (cells if mask is None else torch.where(mask, cells, 0.0)).sum(-1)
 
 
+def counts_exactly(cells: Tensor, learns: bool = False) -> bool:
+    """Whether large counts are computed anew: where there is float64, and no step waits for it."""
+    return on_host(cells) or not (learns or cells.device.type == "mps")
+
+
 def with_exact_large(
     found: Tensor, value: Tensor, mask: Tensor | None, exact: Callable[..., Tensor],
     *parameters: Tensor,
@@ -66,7 +74,7 @@ def with_exact_large(
         Of shapes that expand to that of ``found``.
     """
     large = value > LARGE_COUNT if mask is None else (value > LARGE_COUNT) & mask
-    if found.device.type == "mps" or not bool(large.any()):
+    if not bool(large.any()):
         return found
     place = large.expand_as(found)
     cells = (part.expand_as(found)[place].double() for part in (value, *parameters))
@@ -117,7 +125,7 @@ def negative_binomial(value: Tensor, log_mean: Tensor, log_total: Tensor) -> Ten
 
 
 class _Positive:
-    """The cells that are not zero, side by side.
+    """The cells that are not zero, side by side; on a device all, as it is not asked which.
 
     Parameters
     ----------
@@ -133,7 +141,12 @@ class _Positive:
         n_members = max(len(per_column), len(positive))
         positive = positive.expand(n_members, *positive.shape[1:])
         self.shape = positive.shape
-        self.place = positive.flatten().nonzero().squeeze(1)
+        if on_host(positive):
+            self.place = positive.flatten().nonzero().squeeze(1)
+        else:
+            # How many there are is not asked; where nothing was counted nothing comes of it.
+            value = torch.where(positive, value, 0.0)
+            self.place = torch.arange(self.shape.numel(), device=positive.device)
         self.count = value.expand(self.shape).flatten()[self.place]
         n_rows, n_columns = self.shape[-2:]
         column = self.place % n_columns
@@ -167,8 +180,10 @@ class NegativeBinomialRows(torch.autograd.Function):
         positive = _Positive(value, mask, log_total.exp())
         rising = log_rising(positive.of_column, positive.count)
         rest = rising - torch.lgamma(positive.count + 1.0)
-        constant = positive.spread(rest.masked_fill_(positive.count > LARGE_COUNT, 0.0)).sum(-1)
-        with_exact_large(cells, value, mask, negative_binomial, log_mean, log_total)
+        if counts_exactly(cells, learns=ctx.needs_input_grad[0]):
+            rest.masked_fill_(positive.count > LARGE_COUNT, 0.0)
+            with_exact_large(cells, value, mask, negative_binomial, log_mean, log_total)
+        constant = positive.spread(rest).sum(-1)
         ctx.save_for_backward(log_total, slope, soft)
         ctx.positive = positive
         terms = cells.sum(-1) + constant, slope.sum(-1), curvature.sum(-1)

@@ -12,6 +12,7 @@ from ._base import Distribution
 from .count_rows import (
     NegativeBinomialRows,
     SizeTerms,
+    counts_exactly,
     negative_binomial,
     observed_sum,
     softplus,
@@ -112,9 +113,10 @@ class ZeroInflated(Distribution):
 
         The curvature is that of the counts without what a zero says about its own origin.
         """
+        # Outside of no_grad, so that a step of training does not look for large counts.
+        counted = (self.base.log_prob(value) - self.logits).detach()
         with torch.no_grad():
             slope, curvature = self.base.size_slopes(value)
-            counted = self.base.log_prob(value) - self.logits
             share = torch.where(value == 0, counted.sigmoid(), 1.0)
             slope, curvature = (observed_sum(share * t, mask) for t in (slope, curvature))
         return SizeTerms(self.log_prob_rows(value, mask), slope, curvature)
@@ -132,6 +134,6 @@ def _poisson(value: Tensor, log_rate: Tensor) -> Tensor:
 def _log_prob(of_cells: Any, value: Tensor, *parameters: Tensor) -> Tensor:
     """Log-probability of cells; in training, which follows its slope, as float32 gives it."""
     found = of_cells(value, *parameters)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or not counts_exactly(found):
         return found
     return with_exact_large(found, value, None, of_cells, *parameters)

@@ -58,11 +58,6 @@ class SizedCounts(Distribution):
         """The means in a row of the median size."""
         return self.shares.scaled(self.loc).mean
 
-    @property
-    def stddev(self) -> Tensor:
-        """That of a row of the median size."""
-        return self.shares.scaled(self.loc).stddev
-
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each cell alone; cells of a row depend through its size."""
         points, log_weights = nodes_of(WIDE_NODES)

@@ -244,6 +244,8 @@ def _purity(weight: np.ndarray) -> float:
 def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Numbers of bins of equal frequency; equal values share a bin."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    # A least value that fills a bin has it for itself.
+    edges[0] = max(edges[0], np.nextafter(values.min(), np.inf))
     return np.searchsorted(edges, values, side="right")
 
 

@@ -48,7 +48,7 @@ class CellEncoder(Component):
         """
         n, width = rows.shape
         n_cells, d = min(N_CELLS, max(n // 5, 1)), layout.shape[-1]
-        seeds = (noise.uniform(1)[:, 0].double() * 2**31).long().tolist()
+        seeds = (noise.uniform(1)[:, 0].cpu().double() * 2**31).long().tolist()
         centres = [
             KMeans(n_cells, n_init=1, random_state=seed).fit(codes.cpu().numpy()).cluster_centers_
             for seed, codes in zip(seeds, layout)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .._pass import Pass
 from ..alignment import aligned, padded
+from ..arrays import wide
 from ..noise import Noise
 
 # Pairs of so many rows say enough, and those of more would cost more than the model.
@@ -79,7 +80,7 @@ def drawn_by_weight(codes: Tensor, weights: Tensor | None, noise: Noise) -> Tens
     if weights is None:
         return codes
     n = codes.shape[1]
-    edges = weights.double().cumsum(1)
-    steps = torch.arange(n, device=codes.device) + noise.uniform(n).double()
+    edges = wide(weights).cumsum(1)
+    steps = torch.arange(n, device=codes.device) + wide(noise.uniform(n))
     place = torch.searchsorted(edges, steps / n * edges[:, -1:]).clamp_(max=n - 1)
     return codes.gather(1, place[..., None].expand(-1, -1, codes.shape[2]))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._pass import Pass
+from ..arrays import wide
 from ..distributions import StandardNormal
 from ..noise import Noise
 from ._base import WeightedPenalty
@@ -44,7 +45,9 @@ def distance_to_normal(squares: Tensor, d: int) -> Tensor:
     -------
     Tensor (members, n)
     """
-    angle = (torch.arange(N_NODES, dtype=torch.float64) + 0.5) * (0.5 * math.pi / N_NODES)
+    # Made where they are needed: a step would wait for what is sent there.
+    place = wide(torch.arange(N_NODES, device=squares.device) + 0.5)
+    angle = place * (0.5 * math.pi / N_NODES)
     sine = angle.sin().square()
     power = (d * angle.cos().log()).to(squares)
     near = squares.clamp_max(FAR**2)[..., None]

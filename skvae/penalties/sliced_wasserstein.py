@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._pass import Pass
 from ..alignment import aligned, padded
+from ..arrays import wide
 from ..noise import Noise
 from ._base import WeightedPenalty
 from .pairs import prior_draws
@@ -50,7 +51,8 @@ def sliced_wasserstein(
 
 def _at_ranks(values: Tensor, order: Tensor, weights: Tensor, n: int) -> Tensor:
     """Which of the sorted ``values (members, rows, lines)`` stand at ``n`` equal ranks."""
-    edges = weights.double()[..., None].expand_as(order).gather(1, order).cumsum(1).mT.contiguous()
+    ordered = wide(weights)[..., None].expand_as(order).gather(1, order)
+    edges = ordered.cumsum(1).mT.contiguous()
     ranks = (torch.arange(n, dtype=edges.dtype, device=edges.device) + 0.5) / n
     place = torch.searchsorted(edges, ranks * edges[..., -1:]).clamp_(max=values.shape[1] - 1)
     return values.gather(1, place.mT)

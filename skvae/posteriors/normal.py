@@ -12,6 +12,9 @@ from ..distributions import Delta, Distribution, EncodedNormal, Normal
 from ..noise import Noise
 from ._base import LOG_SCALE_BOUND, Posterior
 
+# Of the bound that a scale may start at: that which it cannot reach has no place to start.
+LARGEST_SHARE = 0.99
+
 
 class DiagonalNormal(Posterior):
     """Independent normals per latent, ``q(z|x) = N(loc(x), scale(x)^2)``.
@@ -58,7 +61,7 @@ class DiagonalNormal(Posterior):
     def start(self, matrix: Tensor, offset: Tensor, log_scale: Tensor):
         """Location linear in the inputs, the same scale for every row."""
         # Member by member: the vectors of one atanh would fall differently in a stack.
-        squashed = (log_scale / LOG_SCALE_BOUND).unbind()
+        squashed = (log_scale / LOG_SCALE_BOUND).clamp(-LARGEST_SHARE, LARGEST_SHARE).unbind()
         raw = LOG_SCALE_BOUND * torch.stack([torch.atanh(member) for member in squashed])
         weights = torch.cat([matrix, torch.zeros_like(matrix)], -1)
         return weights, torch.cat([offset, raw], -1)

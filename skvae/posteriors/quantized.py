@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import distributions
 from .._component import Shapes
+from ..arrays import on_host
 from ..distributions.code_tree import CodeTree
 from ..distributions.quantized import Codebook, CodePrior, Quantized
 from ..noise import Noise
@@ -179,7 +180,7 @@ class VectorQuantized(Posterior):
     def _restart(self, vectors: Tensor, shares: Tensor, left: Tensor) -> None:
         """Move codes that hardly any row takes to the first rows, whose order is random."""
         dead = shares < DEAD_SHARE / self.n_codes
-        if not bool(dead.any()):
+        if on_host(dead) and not bool(dead.any()):
             return
         turn = (dead.cumsum(-1) - 1).clamp_min(0) % left.shape[2]
         rows = left.gather(2, turn.unsqueeze(-1).expand_as(vectors))

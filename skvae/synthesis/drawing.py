@@ -49,7 +49,7 @@ def _draw_part(vae: GenerativeVAE, out, known, rng, noise: Noise) -> None:
     order = np.argsort(np.where(known, -1.0, rng.uniform(size=known.shape)), 1)
     n_columns = known.shape[1]
     first = int(known.sum(1).min())
-    n_steps = min(n_columns - first, MOST_STEPS)
+    n_steps = min(max(n_columns - first, 1), MOST_STEPS)
     for places in np.array_split(np.arange(first, n_columns), n_steps):
         drawn = _all_cells(vae, out, known, rng, noise)
         for place in places:

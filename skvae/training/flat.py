@@ -52,6 +52,9 @@ class FlatAdam:
         self._free = self._free_places(getattr(module, "held", list)())
         self.gradient = torch.zeros_like(self.flat)
         self.moments = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        if clip_norm is not None:
+            # On the device once: a step would wait for what is sent there.
+            self._limit = torch.tensor(self.clip_norm).to(self.flat)
         self.n_steps = torch.zeros((), device=device)
         self._update = _fused_update()
         self._point_at_buffers()
@@ -96,10 +99,9 @@ class FlatAdam:
                 share = np.minimum(self.clip_norm / (norms + 1e-12), 1.0)
                 rows *= share[:, None].astype(rows.dtype)
             return
-        norm = torch.linalg.vector_norm(self.gradient, dim=1).double()
-        limit = torch.as_tensor(self.clip_norm, device=norm.device)
-        share = (limit / (norm + 1e-12)).clamp_(max=1.0)
-        self.gradient.mul_(share[:, None].to(self.gradient.dtype))
+        norm = torch.linalg.vector_norm(self.gradient, dim=1)
+        share = (self._limit / (norm + 1e-12)).clamp_(max=1.0)
+        self.gradient.mul_(share[:, None])
 
     def select(self, module: nn.Module, members: Tensor, settings) -> FlatAdam:
         """Go on with these members, which ``module`` consists of."""
