@@ -346,6 +346,30 @@ def test_report_holds_what_the_measures_say():
     assert list(alone.index) == ["synthetic"] and "trained_on_real" not in alone
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"target": "larg"}, "target .* 'larg'"),
+        ({"target": "price"}, "target that varies"),
+        ({"more": "size"}, "synthesis_report expects .* missing .'size'"),
+    ],
+    ids=["unknown target", "constant target", "a table of other columns"],
+)
+def test_report_refuses_before_it_works(wrong, message, monkeypatch):
+    train, holdout, synthetic = (mixed(60, seed).assign(price=1.0) for seed in range(3))
+    tables = {"good": synthetic}
+    if "more" in wrong:
+        tables["other"] = synthetic.drop(columns=wrong["more"])
+
+    def work(*arguments, **options):
+        raise AssertionError("it has worked")
+
+    for name in ("column_shapes", "pair_trends", "two_sample_auc", "closest_record"):
+        monkeypatch.setattr("skvae.metrics.report." + name, work)
+    with pytest.raises(ValueError, match=message):
+        synthesis_report(train, holdout, tables, wrong.get("target"), random_state=0)
+
+
 A = mixed(20, 0)
 BAD = {
     "no rows": (lambda: quality(A, A[:0]), "column_shapes expects .* synthetic table without"),

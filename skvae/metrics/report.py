@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .columns import seed_of
+from .columns import read_columns, seed_of
 from .fidelity import column_shapes, combine, pair_trends
 from .prediction import train_on_synthetic, two_sample_auc
 from .privacy import closest_record
@@ -48,14 +48,23 @@ def synthesis_report(train, holdout, synthetic, target=None, *, random_state=Non
     """
     seed = seed_of(random_state)
     tables = synthetic if isinstance(synthetic, dict) else {"synthetic": synthetic}
+    # What cannot be judged is refused before minutes of work on the others.
+    for table in tables.values():
+        read_columns("synthesis_report", train=train, holdout=holdout, synthetic=table)
+    worth = {}
+    if target is not None:
+        for name, table in tables.items():
+            worth[name] = train_on_synthetic(train, table, holdout, target, random_state=seed)
     lines = {}
     for name, table in tables.items():
         shapes, trends = column_shapes(train, table), pair_trends(train, table)
         line = {"shapes": shapes.mean, "trends": trends.mean, "quality": combine(shapes, trends)}
         line["auc"] = two_sample_auc(holdout, table, random_state=seed)
         if target is not None:
-            worth = train_on_synthetic(train, table, holdout, target, random_state=seed)
-            line |= {"trained_on_synthetic": worth.synthetic, "trained_on_real": worth.real}
+            line |= {
+                "trained_on_synthetic": worth[name].synthetic,
+                "trained_on_real": worth[name].real,
+            }
         records = closest_record(train, holdout, table, random_state=seed)
         lines[name] = line | {
             "closer_to_train": records.share,
