@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae.exceptions import CheckpointError
 
 RNG = np.random.default_rng(0)
@@ -139,3 +139,49 @@ def test_one_column_to_keep(detector, tmp_path):
         detector, tmp_path / "rows.parquet", tmp_path / "out.parquet", method="predict", keep="row"
     )
     assert pq.read_table(path).column_names == ["row", "predict"]
+
+
+ROWS = FRAME[["amount", "kind"]].assign(
+    day=pd.Timestamp("2020-01-01") + pd.to_timedelta(FRAME["hour"], "D"), paid=FRAME["hour"] > 9
+)
+BLANKS = {"None": None, "NaN": np.nan, "NaT": pd.NaT}
+
+
+@pytest.fixture(scope="module")
+def filling():
+    quick = {"max_iter": 2, "random_state": 0}
+    vae = VAETransformer(1, **quick).fit(ROWS)
+    return vae, VAEImputer(n_members=1, refine=None, **quick).fit(ROWS)
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("column", ["amount", "kind", "day", "paid"])
+def test_columns_without_a_cell_have_any_dtype(filling, column, blank):
+    """Records of a service: what is missing there gives its column no dtype."""
+    vae, imputer = filling
+    records = [row | {column: BLANKS[blank]} for row in ROWS[:2].to_dict("records")]
+    later, known = pd.DataFrame(records), ROWS[:2].copy()
+    known[column] = known[column].astype("boolean" if column == "paid" else known[column].dtype)
+    known.loc[:, column] = pd.NaT if column == "day" else pd.NA if column == "paid" else np.nan
+    assert_array_equal(vae.transform(later), vae.transform(known))
+    for fill in (vae.impute, imputer.transform):
+        expected = fill(known)[column]
+        assert fill(later)[column].tolist() == expected.tolist()
+    if column in ("kind", "day"):
+        assert fill(later)[column].dtype.kind == ROWS[column].dtype.kind
+
+
+def test_columns_of_none_in_polars():
+    polars = pytest.importorskip("polars")
+    imputer = VAEImputer(max_iter=1, n_members=1, refine=None, random_state=0)
+    imputer.fit(polars.from_pandas(ROWS))
+    later = polars.DataFrame([{name: None for name in ROWS}])
+    assert later.dtypes == [polars.Null] * 4
+    done = imputer.transform(later)
+    assert done.dtypes == polars.from_pandas(ROWS).dtypes and not sum(done.null_count().row(0))
+
+
+def test_dates_where_numbers_were_are_still_refused(detector):
+    with pytest.raises(TypeError, match="'amount' held numbers in fit and holds date-times now"):
+        detector.score_samples(FRAME[:2].assign(amount=[pd.NaT, pd.Timestamp("2020")]))

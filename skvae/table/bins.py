@@ -94,7 +94,7 @@ class BinnedColumn(NumericColumn):
 
     @classmethod
     def encode(cls, columns, panel, chosen, unknown, out, log_jacobian):
-        matrix = cls.numbers(columns, panel)[:, chosen]
+        matrix = cls.numbers(columns, panel, chosen)[:, chosen]
         missing = np.isnan(matrix)
         for j, column in enumerate(columns):
             cells = matrix[:, j].astype(np.float64)

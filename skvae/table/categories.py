@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .columns import Column, ConstantColumn
+from .columns import Column, ConstantColumn, is_empty
 from .refusals import refuse_free_text, refuse_role, refuse_unseen
 
 # A column of more categories than this keeps the most frequent ones and lets the rest share one.
@@ -75,7 +75,7 @@ class CategoricalColumn(Column):
         for j, (column, cells) in enumerate(zip(columns, panel.matrix[:, chosen].T, strict=True)):
             labels = panel.labels
             if labels is None:
-                if panel.forms[0].role == "datetime":
+                if panel.forms[0].role == "datetime" and not is_empty(cells):
                     refuse_role(column.name, "datetime", column.form.role)
                 cells, labels = _as_labels(cells)
             codes, log_share = column._codes(cells, labels, unknown)

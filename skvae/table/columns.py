@@ -179,12 +179,13 @@ class NumericColumn(Column):
             )
 
     @staticmethod
-    def numbers(columns: list, panel: Panel) -> np.ndarray:
-        """Return a panel's cells as numbers."""
-        for column in columns:
+    def numbers(columns: list, panel: Panel, chosen) -> np.ndarray:
+        """Return a panel's cells as numbers; refuse dates among the `chosen` where were none."""
+        for j, column in enumerate(columns):
             role = panel.forms[0].role
             if (role == "datetime") != (column.form.role == "datetime"):
-                refuse_role(column.name, role, column.form.role)
+                if not is_empty(panel.matrix[:, chosen][:, j]):
+                    refuse_role(column.name, role, column.form.role)
         if panel.labels is None:
             return panel.matrix
         return _as_numbers(columns[0].name, panel.matrix, panel.labels)
@@ -194,7 +195,7 @@ class NumericColumn(Column):
         names = [column.name for column in columns]
         loc = np.array([column.loc for column in columns])
         scale = np.array([column.scale for column in columns])
-        matrix = cls.numbers(columns, panel)
+        matrix = cls.numbers(columns, panel, chosen)
         index = None if isinstance(chosen, slice) else np.array(chosen)
         observed = None
         with np.errstate(over="ignore"):
@@ -257,7 +258,7 @@ class MappedColumn(NumericColumn):
 
     @classmethod
     def encode(cls, columns, panel, chosen, unknown, out, log_jacobian):
-        matrix = cls.numbers(columns, panel)[:, chosen]
+        matrix = cls.numbers(columns, panel, chosen)[:, chosen]
         missing = np.isnan(matrix)
         for j, column in enumerate(columns):
             values, log_slope = column.forward(matrix[:, j].astype(np.float64))
@@ -271,6 +272,11 @@ class MappedColumn(NumericColumn):
     @classmethod
     def features(cls, columns, values, observed, out):
         out[:] = values
+
+
+def is_empty(cells: np.ndarray) -> bool:
+    """Whether all cells are missing, which then are of any sort."""
+    return bool(np.isnan(cells).all())
 
 
 def constant(name, form, summary: Summary, j: int) -> ConstantColumn:

@@ -136,10 +136,13 @@ def _filled_pandas(X, where, values):
     out = X.copy()
     for position in np.flatnonzero(where.any(0)):
         rows = np.flatnonzero(where[:, position])
-        column, known = X.iloc[:, position], values.iloc[rows, position].notna().to_numpy()
+        column, new = X.iloc[:, position], values.iloc[:, position]
+        if len(rows) == len(X) and not _fits(new.dtype, column.dtype):
+            out.isetitem(position, new.array)
+            continue
         # A column that was empty in fit has nothing to fill its gaps with.
-        rows = rows[known]
-        cells = values.iloc[rows, position].to_list()
+        rows = rows[new.iloc[rows].notna().to_numpy()]
+        cells = new.iloc[rows].to_list()
         array = column.array.copy()
         if hasattr(array, "add_categories"):
             there = set(array.categories)
@@ -150,6 +153,13 @@ def _filled_pandas(X, where, values):
         array[rows] = cells
         out.isetitem(position, array)
     return out
+
+
+def _fits(new, dtype) -> bool:
+    """Whether a dtype is one for these cells: that of nothing but None, as in JSON, may not be."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "OMf":
+        return True
+    return new.kind in ("iuf" if dtype.kind == "f" else dtype.kind)
 
 
 def _clipped_pandas(X, limits):
@@ -197,6 +207,8 @@ def _filled_polars(X, where, values):
         gaps = where[:, position]
         if gaps.any():
             cells = values.to_series(position)
+            if column.dtype == pl.Null:
+                column = column.cast(cells.dtype)
             if cells.dtype != column.dtype:
                 cells = cells.cast(pl.Float64).round() if column.dtype.is_integer() else cells
                 cells = cells.cast(column.dtype)
