@@ -81,7 +81,8 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     weight_decay : float, default=1e-4
         Decoupled decay of the weight matrices, per unit of step size.
     early_stopping : bool, default=True
-        Whether members stop, and keep their best weights, by their held-out cells.
+        Whether members stop, and keep their best weights, by their held-out cells.  Cells are
+        held out in any case: they weigh the regressors and say how wide intervals should be.
     validation_fraction : float, default=0.1
         Share of each column's observed cells that a member holds out; members hold out
         different ones.

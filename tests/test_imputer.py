@@ -452,6 +452,30 @@ def test_refusals():
     assert (kept["text"] == "never seen").all()
 
 
+@pytest.mark.parametrize("rate", [0.2, 0.0], ids=["gaps", "whole"])
+def test_cells_are_held_out_also_where_they_stop_nobody(rate):
+    X = np.random.default_rng(0).normal(size=(150, 2)) @ np.ones((2, 3)) + gaps((150, 3), 0.5)
+    X[gaps(X.shape, rate)] = np.nan
+    params = {"refine": "auto", "max_iter": 3}
+    full, stopped = (quick(early_stopping=on, **params).fit(X) for on in (False, True))
+    assert full.n_iter_ == 3 and "validation_bound" not in full.history_
+    assert "validation_bound" in stopped.history_
+    new = np.where(gaps(X.shape), np.nan, X)
+    bounds = full.predict_interval(new)
+    # The errors of no cells would be those of a normal distribution of 20 quantiles.
+    residuals = [imputer._completion.refinement.residuals(0).errors for imputer in (full, stopped)]
+    assert len(residuals[0]) == len(residuals[1]) != 20
+    assert (bounds[0] < bounds[1])[np.isnan(new)].all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tables_of_which_hardly_a_cell_is_held_out(seed):
+    rows = np.array([[0.0, 1.0], [1.0, 3.0]])
+    quick(random_state=seed, n_members=4).fit(rows).predict_interval(rows * [1.0, np.nan])
+    folds = cell_folds(np.ones((9, 4), bool), 2, 1e-3, np.random.RandomState(seed))
+    assert ((folds >= 0).sum(0) == 1).all()
+
+
 # -- parts ----------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ def fit_ensemble(
     noise: Noise,
     settings: Settings,
     on_epoch: Callable[[dict], bool],
+    early_stopping: bool = True,
 ) -> tuple[ConditionalVAE, History]:
     """Build and train one member per generator of ``noise``.
 
@@ -64,6 +65,8 @@ def fit_ensemble(
     settings : Settings
     on_epoch : callable
         As in ``train``.
+    early_stopping : bool, default=True
+        Whether the cells held out stop members; they are held out in any case.
 
     Returns
     -------
@@ -76,6 +79,7 @@ def fit_ensemble(
     vae.encoding.learn(rows.values, seen, noise.n_members)
     vae.network.start_offset(marginal_start(vae.likelihood, rows.values, seen))
     index, held_out = _indices(mask, folds, noise, settings.batch_size)
+    held_out = held_out if early_stopping else None
     vae.to(noise.device)
     history = train(
         vae, ConditionalBound(), rows, index, held_out, noise, settings, on_epoch=on_epoch

@@ -71,9 +71,9 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
         return None
     codec, n_members = estimator.codec_, estimator.n_members
     rng = check_random_state(estimator.random_state)
-    share = estimator.validation_fraction if estimator.early_stopping else 0.0
     # Fewer folds than members would leave some without: they share the cells then.
-    folds = cell_folds(mask, n_members, min(share, 1.0 / n_members), rng)
+    share = min(estimator.validation_fraction, 1.0 / n_members)
+    folds = cell_folds(mask, n_members, share, rng)
     seeds = rng.randint(np.iinfo(np.int32).max, size=n_members)
     shapes = Shapes(codec.n_inputs_, estimator.n_components, codec.blocks_)
     network = ConditionalNetwork(widths_of(estimator), estimator.activation)
@@ -82,7 +82,7 @@ def fit_completion(estimator, values: np.ndarray, mask: np.ndarray) -> Completio
     with on_device(estimator) as device:
         vae, history = fit_ensemble(
             values, mask, folds, shapes, resolve_likelihood(estimator.likelihood), network,
-            Noise(seeds, device), _settings(estimator, mask), progress,
+            Noise(seeds, device), _settings(estimator, mask), progress, estimator.early_stopping,
         )  # fmt: skip
         progress.end(history)
         estimator.vae_, estimator.n_iter_ = vae, history.n_epochs

@@ -25,7 +25,7 @@ def cell_folds(mask: np.ndarray, n_folds: int, share: float, rng) -> np.ndarray:
     n_folds : int
         Number of folds, which are disjoint.
     share : float
-        Share of each column's observed cells in a fold.
+        Share of each column's observed cells in a fold; one cell at least is held out.
     rng : RandomState
 
     Returns
@@ -35,9 +35,10 @@ def cell_folds(mask: np.ndarray, n_folds: int, share: float, rng) -> np.ndarray:
     folds = np.full(mask.shape, KEPT, dtype=np.int8)
     for j, seen in enumerate(mask.T):
         rows = rng.permutation(np.flatnonzero(seen))
-        if len(rows) * share > 0:
-            fold = np.floor((np.arange(len(rows)) + rng.uniform()) / (share * len(rows)))
-            folds[rows, j] = np.where(fold < n_folds, fold, KEPT)
+        size = share * len(rows)
+        first = rng.uniform() * min(size * n_folds, 1.0)
+        fold = np.floor((np.arange(len(rows)) + first) / size)
+        folds[rows, j] = np.where(fold < n_folds, fold, KEPT)
     return folds
 
 
