@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae.objectives import ELBO, IWAE
 from skvae.plotting import LatentDisplay, TrainingDisplay
 
@@ -75,6 +75,12 @@ def test_training_of_any_estimator(estimator):
     assert np.isfinite(bound).all() and np.isfinite(held_out).all()
     # Both curves are bounds at weight 1, whatever the objective weighs.
     assert abs(bound[-1] - held_out[-1]) < 8
+
+
+def test_what_learns_by_parts_of_rows_has_no_bound_to_draw():
+    imputer = VAEImputer(max_iter=1, n_members=1, refine=None, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="VAEImputer learns parts .* in its history_"):
+        TrainingDisplay.from_estimator(imputer)
 
 
 def test_training_without_held_out_rows():

@@ -92,6 +92,12 @@ class TrainingDisplay:
                 f"{cls.__name__} draws history_, and this {type(estimator).__name__} has none. "
                 "Pass the VAE itself: pipeline[-1], or best_estimator_ of a search."
             )
+        if not hasattr(estimator, "best_epoch_"):
+            raise ValueError(
+                f"{cls.__name__} draws the bound on log p(x) of a VAETransformer or "
+                f"VAEOutlierDetector, and a {type(estimator).__name__} learns parts of rows given "
+                "others. What it has learned by is in its history_, a dict of numbers per epoch."
+            )
         bound = np.asarray(history["bound"])
         validation_bound = best_epoch = None
         if "validation_bound" in history:
