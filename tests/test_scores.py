@@ -7,11 +7,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse, stats
 from sklearn.base import clone
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from skvae import VAEOutlierDetector
 from skvae.scores import SCORES, BlendedScore, LocalScore
+from skvae.scores.company import Company
 from skvae.scores.neighborhood import Crowd, Neighborhood
 from skvae.scores.neighbors import Neighbors, mean_distance
 from skvae.scores.spaces import Described, JointSpace, Space, WhitenedSpace, row_keys
@@ -155,6 +156,35 @@ def test_what_the_reference_is_found_to_be_is_what_it_is_found_to_be_later(n_row
     assert len(shared.ordinary) < n_rows or n_rows < 12
 
 
+def test_company_is_the_row_and_the_rows_nearest_to_it():
+    rng = np.random.default_rng(0)
+    X, values = rng.normal(size=(300, 3)).astype(np.float32), rng.normal(size=300)
+    company = Company(Space(), 8)
+    found = company.fit_rows(Surroundings(Space(), described(X), 21), values)
+    _, others = NearestNeighbors(n_neighbors=9).fit(X).kneighbors(X)
+    assert_allclose(found, values[others].mean(1), rtol=1e-9)
+    assert_array_equal(found[:9], company(described(X[:9]), values[:9]))
+    # A row that is not among them brings a value of its own.
+    assert_allclose(company(described(X[:1] + 1e-4), values[:1] + 9.0), found[:1] + 1.0, atol=0.5)
+    # Of more rows at one distance than belong to it, each counts by a share.
+    X, values = np.float32([[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0]]), np.arange(5.0) ** 2
+    found = Company(Space(), 2).fit_rows(Surroundings(Space(), described(X), 3), values)
+    assert_allclose(found[0], (values[0] + 2 * values[1:].mean()) / 3)
+
+
+def test_members_that_lie_together_confirm_each_other(monkeypatch):
+    rng = np.random.default_rng(0)
+    # Normal rows with chance extremes, and a group of outliers.
+    X = np.r_[rng.standard_t(5, size=(400, 4)), [6, -6, 6, 6] + 0.5 * rng.normal(size=(20, 4))]
+    odd = np.repeat([0, 1], [400, 20])
+    precision = []
+    for _ in range(2):
+        detector = VAEOutlierDetector(**QUICK).fit(X)
+        precision.append(average_precision_score(odd, -detector.score_samples(X)))
+        monkeypatch.setattr(BlendedScore, "company", lambda *way: None)
+    assert precision[0] > precision[1] + 0.1
+
+
 def test_a_far_group_is_no_reference():
     rng = np.random.default_rng(0)
     X = np.r_[rng.normal(size=(400, 3)), 30 + 0.1 * rng.normal(size=(15, 3))]
@@ -242,6 +272,15 @@ def test_nats_say_how_many_training_rows_are_as_odd(models, name):
     scores = models[name].score_samples(correlated(200))
     for share in (0.5, 0.1, 0.05):
         assert abs(np.mean(scores <= np.log(share)) - share) < 0.03
+
+
+@pytest.mark.parametrize(("n_rows", "counts"), [(79, False), (80, True)])
+def test_cells_given_others_count_from_eighty_rows_on(n_rows, counts):
+    detector = VAEOutlierDetector(**QUICK).fit(correlated(n_rows))
+    assert [("cells" in way.counted) for way in detector.score_.ways_] == [counts] * 2
+    assert ("cells" in detector.score_.statistics_) == counts
+    # What explains a row is there in any case.
+    assert detector.explain(correlated(5)).notna().all(axis=None)
 
 
 def test_the_model_alone_keeps_no_rows(models):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..scores.company import Company
 from ..scores.neighborhood import RELATIVE_NEIGHBORS, Neighborhood
 from ..scores.neighbors import SPARE
 from ..scores.spaces import FARTHEST, JointSpace, Space, WhitenedSpace
@@ -64,35 +65,59 @@ class Reference:
         return x.graph.where(nearest <= noise_of(Space, x), place, np.int64(-1))
 
 
+class Found(NamedTuple):
+    """Whom a search finds: ``k`` sorted distances, the rough squares of all, and the noise."""
+
+    exact: Value
+    apart: Value
+    noise: Value
+    k: int
+
+
 def statistics(
     part: Neighborhood, rows: Described, reference: Reference, itself: Value
 ) -> list[Value]:
     """Statistics ``(rows, 1)`` of a neighbourhood of which rows are ``itself``, or -1."""
-    graph = rows.inputs.graph
-    write: Callable = SPACES(part.space)
-    x, others = write(part.space, rows), write(part.space, reference.rows)
-    n_rows = reference.n_rows
-    if part.index_ is not None:
-        others, n_rows = others.take(part.index_, 0), len(part.index_)
-        place = np.full(reference.n_rows, -1)
-        place[part.index_] = np.arange(n_rows)
-        found_there = graph.constant(place).take(itself.at_least(0), 0)
-        itself = graph.where(itself >= 0, found_there, np.int64(-1))
-    n_wanted = max(RELATIVE_NEIGHBORS + 1 if part.relative else 1, *part.n_neighbors)
-    n = min(n_wanted + 1 + SPARE, n_rows)
-    k = max(min(n_wanted, n - 1), 1)
-    apart, noise = _apart(x, others), noise_of(part.space, x)
-    exact, places = _nearest(x, apart, others, n)
-    if n > k:
-        # No row is its own neighbour.
-        exact, _ = graph.top(graph.where(places.equals(itself), np.inf, exact), k)
-        apart = graph.where(itself.equals(np.arange(n_rows)), np.inf, apart)
+    exact, apart, noise, k = _found(part, rows, reference, itself, part.index_)
     found = [_log_mean(exact, m, noise) for m in part.n_neighbors]
     if part.relative:
         m = min(RELATIVE_NEIGHBORS, k)
         own = _mean_of(part.own_, apart, m, exact.take([m - 1]), noise)
         found.append(_log_mean(exact, m, noise) - own)
     return [value.cast(np.float64) for value in found]
+
+
+def averaged(
+    part: Company, rows: Described, reference: Reference, itself: Value, values: Value
+) -> Value:
+    """Means of values ``(rows, 1)`` over rows and those nearest to them."""
+    exact, apart, noise, k = _found(part, rows, reference, itself, None)
+    n = min(part.n_neighbors, k)
+    others = _mean_of(part.own_, apart, n, exact.take([n - 1]), noise)
+    return (values + others * float(n)) / float(n + 1)
+
+
+def _found(part: Any, rows: Described, reference: Reference, itself: Value, index: Any) -> Found:
+    """The nearest of the reference, or of some of it by place, to each row."""
+    graph = rows.inputs.graph
+    write: Callable = SPACES(part.space)
+    x, others = write(part.space, rows), write(part.space, reference.rows)
+    n_rows = reference.n_rows
+    if index is not None:
+        others, n_rows = others.take(index, 0), len(index)
+        place = np.full(reference.n_rows, -1)
+        place[index] = np.arange(n_rows)
+        found_there = graph.constant(place).take(itself.at_least(0), 0)
+        itself = graph.where(itself >= 0, found_there, np.int64(-1))
+    n = min(part.n_searched + 1 + SPARE, n_rows)
+    k = max(min(part.n_searched, n - 1), 1)
+    apart, noise = _apart(x, others), noise_of(part.space, x)
+    exact, places = _nearest(x, apart, others, n)
+    if n > k:
+        # No row is its own neighbour.
+        exact, _ = graph.top(graph.where(places.equals(itself), np.inf, exact), k)
+        apart = graph.where(itself.equals(np.arange(n_rows)), np.inf, apart)
+    return Found(exact, apart, noise, k)
 
 
 def noise_of(space: Any, x: Value) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from typing import Any
 
@@ -28,7 +29,7 @@ from .conditional import log_prob_of_cells
 from .gaps import filled
 from .graph import Value
 from .methods import METHODS, Export
-from .neighborhood import Described, Reference, statistics
+from .neighborhood import Described, Reference, averaged, statistics
 from .registry import Exporters
 from .searching import interpolated
 
@@ -87,7 +88,12 @@ def _way(way: Any, rows: Described, odd: dict, reference: Any, itself: Any) -> V
     found = [s for part in way.neighborhoods for s in statistics(part, rows, reference, itself)]
     found += [odd[name] for name in way.counted]
     nats = [surprised(s, x) for s, x in zip(way.surprises, found)]
-    mean = functools.reduce(operator.add, nats) / float(len(nats))
+    summed = nats
+    if way.company is not None:
+        plain = functools.reduce(operator.add, itertools.compress(nats, way.plain))
+        others = itertools.compress(nats, ~way.plain)
+        summed = [averaged(way.company, rows, reference, itself, plain), *others]
+    mean = functools.reduce(operator.add, summed) / float(len(nats))
     return surprised(way.surprise, mean)
 
 

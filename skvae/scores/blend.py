@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
 from ._base import Score
+from .company import Company
 from .neighborhood import Crowd, Neighborhood
 from .spaces import Described, JointSpace, Space, WhitenedSpace, describe, row_keys
 from .statistics import STATISTICS, CellSurprise
@@ -22,6 +24,11 @@ MOST_REFERENCE_ROWS = 10_000
 ROWS_AT_ONCE = 20_000
 # Neighbours of novelties, and of members of a table.
 NOVELTY_NEIGHBORS, MEMBER_NEIGHBORS = (5, 20), 20
+# Rows beside a member over which its plain oddness is averaged.
+COMPANIONS = 8
+# A conditional model of fewer rows is judged by rows that it has learned.
+FEWEST_FOR_CELLS = 80
+MARGINS = "margins"
 
 
 class BlendedScore(Score):
@@ -35,12 +42,14 @@ class BlendedScore(Score):
     - the mean distance to the nearest training rows in three geometries: the encoded cells, the
       cells beside the residuals that the model leaves of them, and the cells without their
       correlations;
-    - how unlikely each cell is given the others of its row;
+    - how unlikely each cell is given the others of its row, where 80 rows or more are known;
     - for rows of the training table, how rare the cells are in their columns, each by itself.
 
     Rows of the training table are judged as members of a table that may hold outliers: by 20
     neighbours and by a tenth of the table (of 1,000 of its rows), since outliers may lie together,
-    and without a reference that is far from all others.  New rows are judged as novelties beside
+    and without a reference that is far from all others.  What is odd about their plain cells
+    (distances, crowds and margins) is averaged over the row and the 8 nearest to it, so that
+    outliers that lie together confirm each other.  New rows are judged as novelties beside
     rows that are normal: by 5 and by 20 neighbours, and by their density relative to that of
     these.  ``novelty`` of the detector makes all rows judged one way.  A training row is never
     its own neighbour, and where more rows are as far as the last neighbour than belong to them,
@@ -69,9 +78,10 @@ class BlendedScore(Score):
     True
     """
 
-    def counted(self, novelty: bool) -> tuple[str, ...]:
-        """Names of the statistics that count beside distances."""
-        return ("cells",) if novelty else ("cells", "margins")
+    def counted(self, novelty: bool, n_rows: int) -> tuple[str, ...]:
+        """Names of the statistics that count beside distances, learned from so many rows."""
+        names = ("cells", MARGINS)[: 1 if novelty else 2]
+        return names if n_rows >= FEWEST_FOR_CELLS else names[1:]
 
     def neighborhoods(self, novelty: bool, spaces: tuple[Space, ...]) -> list[Neighborhood]:
         """The distances that count for rows that are judged in one way, in these spaces."""
@@ -85,6 +95,10 @@ class BlendedScore(Score):
             ]
         kept = [Neighborhood(space, (MEMBER_NEIGHBORS,), trimmed=True) for space in spaces]
         return [*kept, Crowd(cells)]
+
+    def company(self, novelty: bool, spaces: tuple[Space, ...]) -> Company | None:
+        """Over which rows what is odd about the plain cells of one is averaged."""
+        return None if novelty else Company(spaces[0], COMPANIONS)
 
     def fit(self, model: Any, X, held_out: np.ndarray) -> BlendedScore:
         """Keep the reference, and the shares of all statistics in it.
@@ -130,10 +144,10 @@ class BlendedScore(Score):
                 "table is sparse. Use score_function='likelihood', or X.toarray()."
             )
         ways = (False, True) if model.novelty == "auto" else (model.novelty,)
-        counted = {novelty: self.counted(novelty) for novelty in ways}
-        names = sorted({name for part in counted.values() for name in part})
         n_rows = _num_samples(X)
         chosen = _chosen(n_rows, model.random_state)
+        counted = {novelty: self.counted(novelty, len(chosen)) for novelty in ways}
+        names = sorted({name for part in counted.values() for name in part})
         whole = len(chosen) == n_rows
         reference = model._joined(X if whole else _safe_indexing(X, chosen))
         held_out = np.flatnonzero(np.isin(chosen, held_out))
@@ -149,9 +163,9 @@ class BlendedScore(Score):
             # Members and novelties are judged alike.
             ways = ways[:1]
         # In the order of False and True, where there are two.
-        self.ways_ = [_Way(near[way], counted[way]) for way in ways]
+        self.ways_ = [_Way(near[way], counted[way], self.company(way, spaces)) for way in ways]
         # Training rows are judged in the first way, as members where there are two.
-        surroundings = _surroundings(rows, [part for way in near.values() for part in way])
+        surroundings = _surroundings(rows, [part for way in self.ways_ for part in way.searching])
         surprise = [way.fit(surroundings, odd) for way in self.ways_][0]
         self.reference_ = rows if any(near.values()) else None
         self.keys_ = None
@@ -164,7 +178,7 @@ class BlendedScore(Score):
     def __setstate__(self, state):
         super().__setstate__(state)
         for way in vars(self).get("ways_", ()):
-            for part in way.neighborhoods:
+            for part in way.searching:
                 part.open(self.reference_)
 
     def shaped(self, model: Any, X):
@@ -210,7 +224,7 @@ class LocalScore(BlendedScore):
     LocalScore()
     """
 
-    def counted(self, novelty: bool) -> tuple[str, ...]:
+    def counted(self, novelty: bool, n_rows: int) -> tuple[str, ...]:
         """Nothing beside distances."""
         return ()
 
@@ -228,49 +242,72 @@ class ModelScore(BlendedScore):
     ModelScore()
     """
 
-    def counted(self, novelty: bool) -> tuple[str, ...]:
+    def counted(self, novelty: bool, n_rows: int) -> tuple[str, ...]:
         """Cells by themselves and given the others, and the row as a whole."""
-        return "cells", "likelihood", "margins"
+        return "cells", "likelihood", MARGINS
 
     def neighborhoods(self, novelty: bool, spaces: tuple[Space, ...]) -> list[Neighborhood]:
         """None."""
         return []
 
+    def company(self, novelty: bool, spaces: tuple[Space, ...]) -> Company | None:
+        """None."""
+        return None
+
 
 class _Way:
     """Statistics and their shares for rows that are judged in one way."""
 
-    def __init__(self, neighborhoods: list[Neighborhood], counted: tuple[str, ...]):
+    def __init__(
+        self, neighborhoods: list[Neighborhood], counted: tuple[str, ...], company: Company | None
+    ):
         self.neighborhoods = neighborhoods
         self.counted = counted
+        self.company = company
+
+    @property
+    def searching(self) -> list[Neighborhood | Company]:
+        """All that looks for neighbours."""
+        company = [] if self.company is None else [self.company]
+        return [*self.neighborhoods, *company]
 
     def fit(
         self, reference: dict[Space, Surroundings], others: dict[str, np.ndarray]
     ) -> np.ndarray:
         """Learn from the reference; give its surprise."""
-        near = [s for part in self.neighborhoods for s in part.fit_rows(reference[part.space])]
-        statistics = self._with(near, others)
+        near = [part.fit_rows(reference[part.space]) for part in self.neighborhoods]
+        statistics = [*itertools.chain(*near), *(others[name] for name in self.counted)]
         self.surprises = [Surprise().fit(statistic) for statistic in statistics]
-        mean = self._mean(statistics)
+        company, nats = self.company, self._nats(statistics)
+        if company is None:
+            mean = nats.mean(0)
+        else:
+            spaces = [part.space for part, found in zip(self.neighborhoods, near) for _ in found]
+            of_cells = [space is company.space for space in spaces]
+            self.plain = np.array([*of_cells, *(name == MARGINS for name in self.counted)])
+            plain = company.fit_rows(reference[company.space], nats[self.plain].sum(0))
+            mean = self._mean(nats, plain)
         self.surprise = Surprise().fit(mean)
         return self.surprise(mean)
 
     def __call__(self, rows: Described, others: dict[str, np.ndarray]) -> np.ndarray:
-        return self.surprise(self._mean(self._statistics(rows, others)))
-
-    def _statistics(self, rows: Described, others: dict[str, np.ndarray]) -> list[np.ndarray]:
         near = [statistic for part in self.neighborhoods for statistic in part(rows)]
-        return self._with(near, others)
+        nats = self._nats([*near, *(others[name] for name in self.counted)])
+        if self.company is None:
+            return self.surprise(nats.mean(0))
+        return self.surprise(self._mean(nats, self.company(rows, nats[self.plain].sum(0))))
 
-    def _with(self, near: list[np.ndarray], others: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return near + [others[name] for name in self.counted]
+    def _nats(self, statistics: list[np.ndarray]) -> np.ndarray:
+        return np.stack([surprise(s) for surprise, s in zip(self.surprises, statistics)])
 
-    def _mean(self, statistics: list[np.ndarray]) -> np.ndarray:
-        pairs = zip(self.surprises, statistics)
-        return np.mean([surprise(statistic) for surprise, statistic in pairs], axis=0)
+    def _mean(self, nats: np.ndarray, plain: np.ndarray) -> np.ndarray:
+        """Mean of all statistics, those of the plain cells having become one sum."""
+        return (nats[~self.plain].sum(0) + plain) / len(nats)
 
 
-def _surroundings(rows: Described, parts: list[Neighborhood]) -> dict[Space, Surroundings]:
+def _surroundings(
+    rows: Described, parts: list[Neighborhood | Company]
+) -> dict[Space, Surroundings]:
     """Of each space, searched for as many neighbours as any asks for in it."""
     spaces = dict.fromkeys(part.space for part in parts)
     return {
