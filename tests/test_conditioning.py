@@ -1,6 +1,7 @@
 """Cells given other cells: conditional samples and imputations against closed forms."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,21 @@ def test_hopeless_conditions_are_warned_of(monkeypatch):
     monkeypatch.setattr(annealing, "MAX_STAGES", 1)
     with pytest.warns(UserWarning, match="worth about .* independent draws.*Raise n_draws"):
         vae.sample(500, given=dict(zip(range(6), X[0])), random_state=0)
+
+
+@pytest.mark.parametrize("cell", [0.0, 1e4, 1e9])
+def test_cells_beyond_all_rounding_are_worth_one_draw(cell):
+    vae, _ = planted(factor_data(noise=0.1))
+    row = np.full((1, 10), np.nan)
+    row[0, 0] = cell
+    hopeless = pytest.warns(UserWarning, match="effective|independent draws")
+    for ask in (
+        lambda: vae.sample(50, given={0: cell}, random_state=0),
+        lambda: vae.impute(np.repeat(row, 9, axis=0), random_state=0),
+    ):
+        # Rounding made all draws as good as each other, and so worth 50, at 1e9.
+        with hopeless if cell else warnings.catch_warnings():
+            ask()
 
 
 def test_effective_size_of_related_draws():

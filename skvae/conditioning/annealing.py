@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..arrays import wide
 from ..noise import Noise
-from .evidence import Evidence, Particles, effective_size
+from .evidence import Evidence, Particles, effective_size, told_apart
 
 # Share of the draws that a step of the temperature may leave effective.
 SHARE = 0.4
@@ -91,7 +91,7 @@ class _Cloud:
     def particles(self) -> Particles:
         # Where the steps did not suffice, the few draws that are left tell by themselves.
         self._resample((1.0 - self.share) * self.log_likelihood, self.share < 1.0)
-        size = effective_size(self.z, self.family)
+        size = told_apart(effective_size(self.z, self.family), self.log_likelihood)
         return Particles(self.z, torch.zeros_like(self.log_prior), size)
 
     def _densities(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from .shared_noise import SharedNoise
 
 # Decoded rows at once: what lies between the layers of more of them leaves the cache.
 DECODED_ROWS = 8192
+# Where log-likelihoods are larger, float32 rounds a nat away.
+MOST_NATS = 1.0 / torch.finfo(torch.float32).eps
 
 
 class Particles(NamedTuple):
@@ -30,6 +32,13 @@ class Particles(NamedTuple):
     z: Tensor
     log_weight: Tensor
     effective_size: Tensor
+
+    def chosen(self, n: int, noise: Noise) -> Tensor:
+        """Places of ``n`` draws of each row by their weights, ``(1, n, rows, 1)``."""
+        edges = self.log_weight[0].T.softmax(-1).cumsum(-1).contiguous()
+        uniform = noise.uniform(n, edges.shape[0], 1)[0, ..., 0].T.contiguous()
+        index = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_(max=edges.shape[1] - 1)
+        return index.T[None, ..., None]
 
 
 class Evidence:
@@ -84,6 +93,17 @@ class Evidence:
         n = max(DECODED_ROWS // self.n_rows, 1)
         likelihoods = (self.vae.decode(part, self.conditions) for part in z.split(n, 1))
         return torch.cat([p.log_prob_rows(self.values, self.mask) for p in likelihoods], 1)
+
+
+def told_apart(size: Tensor, log_likelihood: Tensor) -> Tensor:
+    """The effective size of draws, or 1 where rounding hides which of them explains the cells.
+
+    Parameters
+    ----------
+    size : Tensor (rows,)
+    log_likelihood : Tensor (1, draws, rows)
+    """
+    return torch.where(log_likelihood.amax(1)[0] < -MOST_NATS, 1.0, size)
 
 
 def effective_size(z: Tensor, family: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..noise import Noise
-from .evidence import Evidence, Particles
+from .evidence import Evidence, Particles, told_apart
 
 
 def weighted(evidence: Evidence, noise: Noise, n_draws: int) -> Particles:
@@ -16,6 +16,8 @@ def weighted(evidence: Evidence, noise: Noise, n_draws: int) -> Particles:
     distributions, 1995.
     """
     z = evidence.draw(noise, 2 * ((n_draws + 1) // 2))
-    log_weight = evidence.log_likelihood(z) + evidence.log_prior(z) - evidence.log_start(z)
+    log_likelihood = evidence.log_likelihood(z)
+    log_weight = log_likelihood + evidence.log_prior(z) - evidence.log_start(z)
     share = log_weight.softmax(1)
-    return Particles(z, log_weight, 1.0 / share.square().sum(1)[0])
+    size = told_apart(1.0 / share.square().sum(1)[0], log_likelihood)
+    return Particles(z, log_weight, size)
