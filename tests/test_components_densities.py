@@ -18,12 +18,13 @@ from components import (
     random_batch,
     tiny_vae,
 )
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special, stats
 from sklearn.base import clone
 
 from skvae import distributions as D
 from skvae._component import Shapes
+from skvae.distributions import codes
 from skvae.divergences import kl, log_ratio
 from skvae.noise import FixedDraws, Noise
 from skvae.posteriors import LOG_SCALE_BOUND, DiagonalNormal
@@ -155,7 +156,7 @@ def test_kl_is_zero_at_equality():
         assert_allclose(kl(q, p, q.loc), 0.0, atol=1e-7)
 
 
-def test_normal_mixture_by_brute_force_and_by_sampling():
+def test_normal_mixture_by_brute_force_and_by_sampling(monkeypatch):
     rng = np.random.default_rng(0)
     loc = rng.normal(size=(3, 2)) * 2
     roots = rng.normal(size=(3, 2, 2)) + 1.5 * np.eye(2)
@@ -182,6 +183,8 @@ def test_normal_mixture_by_brute_force_and_by_sampling():
     assert log_prob.shape == (2, 1, 50)
     assert_allclose(log_prob[:, 0], expected, rtol=1e-4)
     draws = mixture.sample(Noise([1, 2]), 100_000)[0, 0].numpy()
+    monkeypatch.setattr(codes, "DRAWN_ROWS", 70_000)
+    assert_array_equal(draws, mixture.sample(Noise([1, 2]), 100_000)[0, 0])
     mean = weights @ loc
     spread = np.einsum("k,kij->ij", weights, covariance)
     spread += np.einsum("k,ki,kj->ij", weights, loc - mean, loc - mean)

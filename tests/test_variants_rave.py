@@ -116,6 +116,11 @@ def test_density_of_a_line_is_that_of_the_numbers_and_divergence_tells_two_apart
     assert_allclose(weighted.kl(line), weighted.reversed().kl(line.reversed()))
 
 
+def test_a_density_of_one_value_is_a_peak():
+    line = LineDensity.of(np.full(50, 3.7))
+    assert line.density.sum() * (line.centers[1] - line.centers[0]) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("of_the_slow", [True, False])
 def test_screening_finds_the_direction_whose_distribution_a_code_has(of_the_slow):
     X = drawn(4000)

@@ -80,14 +80,10 @@ def draws(
     evidence: Evidence, particles: Particles, cells: Tensor | None, noise: Noise, n: int
 ) -> Tensor:
     """Draws of all cells of each row by importance resampling, ``(rows, n, columns)``."""
-    edges = particles.log_weight[0].T.softmax(-1).cumsum(-1).contiguous()
-    uniform = noise.uniform(n, edges.shape[0], 1)[0, ..., 0].T.contiguous()
-    index = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_(max=edges.shape[1] - 1)
-    index = index.T[None, ..., None]
+    chosen = particles.chosen(n, noise)
     if cells is not None:
-        chosen = cells.gather(1, index.expand(-1, -1, -1, cells.shape[-1]))
-        return chosen[0].transpose(0, 1)
-    z = particles.z.gather(1, index.expand(-1, -1, -1, particles.z.shape[-1]))
+        return cells.take_along_dim(chosen, 1)[0].transpose(0, 1)
+    z = particles.z.take_along_dim(chosen, 1)
     drawn = [evidence.cells(part).sample(noise) for part in _parts(evidence, z)]
     return torch.cat(drawn, 1)[0].transpose(0, 1)
 

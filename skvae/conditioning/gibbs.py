@@ -49,7 +49,8 @@ def gibbs(
     Generative Models, 2014.
     """
     vae = evidence.vae
-    z = _resampled(weighted(evidence, noise, START_DRAWS), noise)
+    start = weighted(evidence, noise, START_DRAWS)
+    z = start.z.take_along_dim(start.chosen(N_CHAINS, noise), 1)
     n_kept = max(-(-n_draws // N_CHAINS), N_PARTS)
     cells = _filled(evidence, evidence.cells(z), noise)
     kept = []
@@ -78,11 +79,3 @@ def _log_ratio(evidence: Evidence, guide, z: Tensor, cells: Tensor) -> Tensor:
 def _filled(evidence: Evidence, likelihood, noise: Noise) -> Tensor:
     drawn = likelihood.sample(noise)
     return drawn if evidence.mask is None else torch.where(evidence.mask, evidence.values, drawn)
-
-
-def _resampled(particles: Particles, noise: Noise) -> Tensor:
-    edges = particles.log_weight[0].T.softmax(-1).cumsum(-1).contiguous()
-    uniform = noise.uniform(N_CHAINS, edges.shape[0], 1)[0, ..., 0].T.contiguous()
-    index = torch.searchsorted(edges, uniform * edges[:, -1:]).clamp_(max=edges.shape[1] - 1)
-    index = index.T[None, ..., None].expand(-1, -1, -1, particles.z.shape[-1])
-    return particles.z.gather(1, index)

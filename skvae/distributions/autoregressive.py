@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..alignment import HIDDEN_ALIGNMENT, aligned, padded
 from ..noise import Noise
 from ._base import Distribution
-from .codes import NormalMixture
+from .codes import DRAWN_ROWS, NormalMixture
 from .normal import LOG_2PI
 
 # In standard deviations of the codes: narrower normals would sit on single rows.
@@ -23,8 +23,6 @@ HELD_OUT = 0.15
 # Passes over the codes without a gain before fitting stops.
 PATIENCE = 25
 N_SHARE_STEPS = 20
-# Rows drawn at once, as each has the parameters of all its normals.
-DRAWN_ROWS = 8192
 
 
 class MaskedNetwork(NamedTuple):

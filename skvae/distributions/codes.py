@@ -13,6 +13,9 @@ from ..noise import FixedDraws, Noise
 from ._base import Distribution
 from .normal import LOG_2PI, EncodedNormal, Normal, _EncodedKL
 
+# Rows drawn at once, as each has the parameters of its normals.
+DRAWN_ROWS = 8192
+
 
 class Delta(Distribution):
     """All mass at ``loc``: a deterministic code, which has no density."""
@@ -83,9 +86,10 @@ class NormalMixture(Distribution):
         member = torch.arange(len(chosen), device=chosen.device)[:, None]
         standard = noise.normal(n_rows, self.loc.shape[-1])
         # cov = (W W')^-1, so a row e of standard normals becomes e W^-1.
-        inverse = torch.linalg.inv(self.whitening)[member, chosen]
-        spread = (standard.unsqueeze(-2) @ inverse).squeeze(-2)
-        return (self.loc[member, chosen] + spread).unsqueeze(1)
+        inverse, spread = torch.linalg.inv(self.whitening), []
+        for kinds, rows in zip(chosen.split(DRAWN_ROWS, 1), standard.split(DRAWN_ROWS, 1)):
+            spread.append((rows.unsqueeze(-2) @ inverse[member, kinds]).squeeze(-2))
+        return (self.loc[member, chosen] + torch.cat(spread, 1)).unsqueeze(1)
 
 
 class StandardNormal(Normal):

@@ -14,9 +14,7 @@ from .._component import Shapes
 from ..noise import Noise
 from ..recurrence import Recurrence
 from ._base import Likelihood
-
-# A share below this is no guide to how far logits should move with a code.
-SMALLEST_SHARE = 0.1
+from .discrete import SMALLEST_SHARE
 
 
 class TokenSequence(Likelihood):

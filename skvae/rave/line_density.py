@@ -57,9 +57,8 @@ class LineDensity:
         quartiles = _quantiles(values, share, [0.25, 0.75])
         apart = (quartiles[1] - quartiles[0]) / 1.349
         spread = min(spread, apart) if apart > 0 else spread
-        smooth = gaussian_filter1d(
-            counts, 0.9 * spread * n_effective**-0.2 / width, mode="nearest"
-        )
+        bins = 0.9 * spread * n_effective**-0.2 / width
+        smooth = gaussian_filter1d(counts, max(bins, 1e-9), mode="nearest")
         total = smooth.sum()
         return cls(0.5 * (edges[1:] + edges[:-1]), smooth / (total * width if total else 1.0))
 
