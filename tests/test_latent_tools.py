@@ -123,3 +123,13 @@ def test_vectors_go_with_conditions():
 def test_classes_have_their_names_from_one_place():
     codes, names = encoded_classes([2, None, 0, -1, 2], "Example")
     assert codes.tolist() == [1, -1, 0, -1, 1] and names.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cells"),
+    [("Int64", [3, 1]), ("boolean", [True, False]), ("string", ["v", "u"]), ("category", [1, 0])],
+)
+def test_classes_that_pandas_knows_to_be_missing(dtype, cells):
+    y = pd.Series([*cells, None, cells[1]], dtype=dtype)
+    codes, names = encoded_classes(y, "Example")
+    assert codes.tolist() == [1, 0, -1, 0] and names.tolist() == sorted(cells)

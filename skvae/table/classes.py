@@ -5,7 +5,7 @@ from sklearn.utils.multiclass import type_of_target
 
 
 def encoded_classes(y, owner: str) -> tuple[np.ndarray, np.ndarray]:
-    """Classes ``(rows,)`` as numbers from 0, -1 where they are -1, NaN or None, and their names.
+    """Classes ``(rows,)`` as numbers from 0, -1 where they are -1 or missing, and their names.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def encoded_classes(y, owner: str) -> tuple[np.ndarray, np.ndarray]:
     (array([ 1, -1,  0,  1]), array(['a', 'b'], dtype='<U1'))
     """
     labels = np.asarray(y, dtype=object).ravel()
-    known = np.array([label == label and label not in (None, -1) for label in labels], bool)
+    known = np.array([_is_known(label) for label in labels], bool)
     found = np.array(labels[known].tolist())
     kind = type_of_target(found) if len(found) else "binary"
     if kind not in ("binary", "multiclass"):
@@ -36,3 +36,9 @@ def encoded_classes(y, owner: str) -> tuple[np.ndarray, np.ndarray]:
     classes = np.full(len(labels), -1)
     names, classes[known] = np.unique(found, return_inverse=True)
     return classes, names
+
+
+def _is_known(label) -> bool:
+    same = label == label
+    # That of NA is NA, which is neither true nor false.
+    return isinstance(same, (bool, np.bool_)) and bool(same) and label not in (None, -1)
