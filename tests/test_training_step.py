@@ -16,7 +16,7 @@ from skvae.model_selection import StackedGridSearchCV
 from skvae.networks import ACTIVATIONS, MLP, activations, by_hand
 from skvae.noise import Noise
 from skvae.posteriors import DiagonalNormal
-from skvae.training import closed_form, flat
+from skvae.training import cells, closed_form, flat
 from skvae.training.closed_form import GaussianStep
 from skvae.training.flat import FlatAdam
 from skvae.vae import VAE
@@ -133,7 +133,7 @@ def test_the_default_is_written_out():
 @pytest.fixture
 def as_on_a_device(monkeypatch):
     """Tensors have no NumPy twin, as on a GPU."""
-    for module in (activations, by_hand, closed_form, flat):
+    for module in (activations, by_hand, cells, closed_form, flat):
         monkeypatch.setattr(module, "twin", lambda tensor: tensor)
 
 
@@ -176,6 +176,81 @@ def test_every_example_component_has_the_gradients_of_autograd(name, full):
     assert_same(gradients(vae, batch, objective, "by hand"), expected)
     if GaussianStep.of(vae, objective, FlatAdam(vae, 0.0, None)) is not None:
         assert_same(gradients(vae, batch, objective, "written out"), expected)
+
+
+LIKELIHOODS = [name for name in EVERY if name.startswith("likelihood:")]
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("full", [True, False], ids=["full", "holes and weights"])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_blocks_of_every_likelihood_equal_autograd(name, full, n_members):
+    likelihood = likelihoods.Columnwise.of(EVERY[name][1])
+    if likelihood.token != "token_sequence" or likelihood.row_sizes:
+        pytest.skip("of a table of its own")
+    seeds = range(n_members)
+    vae, batch = vae_and_batch("likelihood", likelihood, seeds, masked=not full, weighted=not full)
+    vae, objective = vae.double().train(), objectives.ELBO(beta=0.7)
+    weights = None if full else batch.weights.double()
+    batch = Batch(batch.inputs.double(), batch.values.double(), batch.mask, weights)
+    expected = gradients(vae, batch, objective, "autograd")
+    assert_same(gradients(vae, batch, objective, "written out"), expected)
+
+
+class Given:
+    """Parameters of cells that a step gets from nowhere else."""
+
+    def __init__(self, likelihood, kind, sizes, parameters, values):
+        shapes = Shapes(sum(sizes), 2, ((kind, sizes),))
+        self.likelihood = likelihood.build(shapes, Noise([0])).double().train()
+        self.weights = [*self.likelihood.parameters()]
+        self.parameters = torch.as_tensor(parameters, dtype=torch.float64)[None]
+        self.values = torch.as_tensor(values, dtype=torch.float64)[None]
+
+    def by(self, kind):
+        """Log-likelihood and gradients, by cells of this kind."""
+        gradients = {id(p): torch.zeros_like(p) for p in self.weights}
+        step = kind(self.likelihood, lambda p: gradients[id(p)])
+        found = self.parameters.clone()
+        total = step(found.numpy(), self.values.numpy(), None, None, None)
+        return [total, found.numpy(), *(g.numpy() for g in gradients.values())]
+
+
+@pytest.mark.parametrize("far", [0.0, 50.0, 900.0])
+def test_cells_far_out_are_those_of_automatic_differentiation(far):
+    logits = np.array(
+        [[far, -far, 1.0, -far, far], [0.5, far, -far, -1.0, 2.0], [0, 1, 2, 3, 4.0]]
+    )
+    cases = {
+        cells.CategoricalCells: Given(
+            likelihoods.Categorical(), "categorical", (2, 3), logits, [[0, 2], [1, 0], [0, 1]]
+        ),
+        cells.BernoulliCells: Given(
+            likelihoods.Bernoulli(), "binary", (1,) * 5, logits, (logits > 0.7) * 1.0
+        ),
+        cells.NegativeBinomialCells: Given(
+            likelihoods.NegativeBinomial(), "count", (1,) * 5, logits, abs(logits).round() ** 2
+        ),
+    }
+    for kind, given in cases.items():
+        for mine, theirs in zip(given.by(kind), given.by(cells.DifferentiatedCells), strict=True):
+            assert np.isfinite(mine).all()
+            assert_allclose(mine, theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_mixed_tables_are_written_out_but_what_shares_sizes_and_what_is_wide():
+    shapes = Shapes(3, 2, (("count", (1, 1, 1)),), row_size=(2.0, 0.5))
+    wide = Shapes(99, 2, (("count", (1,) * 99),))
+    plain = Shapes(3, 2, (("count", (1, 1, 1)),))
+    found = [
+        type(
+            cells.cells_of(
+                likelihoods.NegativeBinomial().build(s, Noise([0])), torch.zeros_like, host
+            )
+        )
+        for s, host in [(plain, True), (shapes, True), (wide, True), (plain, False)]
+    ]
+    assert found == [cells.NegativeBinomialCells, *[cells.DifferentiatedCells] * 3]
 
 
 def test_the_fast_loop_gives_nothing_away(monkeypatch):

@@ -54,6 +54,11 @@ class Likelihood(Component):
         """The likelihoods of a row, which is this one alone."""
         return [self]
 
+    @property
+    def widths(self) -> list[int]:
+        """How many columns each part is of."""
+        return [len(self.sizes)]
+
     # Whether ``slopes`` tells how to start at a linear model of what ``expand`` gives.
     has_slopes = False
 

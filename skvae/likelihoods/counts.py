@@ -14,6 +14,10 @@ from ._base import Likelihood
 # Nodes of the quadrature over the size of a row; in training one pass over the cells must do.
 NODES = 8
 TRAINING_NODES = 1
+# exp(60) is far beyond any count and far below what overflows float32.
+LARGEST_LOG_MEAN = 60.0
+# Between which the logarithm of the inverse dispersion is kept.
+LOG_TOTALS = -10.0, 15.0
 
 
 class _Count(Likelihood):
@@ -108,6 +112,12 @@ class NegativeBinomial(_Count):
     Lopez et al., Deep generative modeling for single-cell transcriptomics, 2018.
     """
 
+    @property
+    def closed_form(self) -> tuple | None:
+        """Limits of the logarithms of means and inverse dispersions, where rows have no sizes."""
+        plain = type(self) is NegativeBinomial and not self.has_sizes
+        return (LARGEST_LOG_MEAN, LOG_TOTALS) if plain else None
+
     def build(self, shapes: Shapes, noise: Noise) -> NegativeBinomial:
         """Create the log of ``total_count``, the inverse dispersion, per column."""
         super().build(shapes, noise)
@@ -118,7 +128,7 @@ class NegativeBinomial(_Count):
         return self
 
     def _counts(self, log_mean: Tensor) -> distributions.Distribution:
-        total = self.log_total_count.clamp(-10.0, 15.0)
+        total = self.log_total_count.clamp(*LOG_TOTALS)
         return distributions.NegativeBinomial(_bounded_log(log_mean), total)
 
 
@@ -215,5 +225,4 @@ class ZeroInflatedNegativeBinomial(_ZeroInflated, NegativeBinomial):
 
 
 def _bounded_log(log_mean: Tensor) -> Tensor:
-    # exp(60) is far beyond any count and far below what overflows float32.
-    return log_mean.clamp_max(60.0)
+    return log_mean.clamp_max(LARGEST_LOG_MEAN)

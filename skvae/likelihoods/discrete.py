@@ -30,6 +30,11 @@ class Bernoulli(Likelihood):
     kind = "binary"
     has_slopes = True
 
+    @property
+    def closed_form(self) -> bool:
+        """That the cells are those of a logit each."""
+        return type(self) is Bernoulli
+
     def slopes(self, mean: Tensor) -> Tensor:
         """Those of the log-odds, bounded for the sake of rare ones."""
         return 1.0 / (mean * (1.0 - mean)).clamp_min(SMALLEST_SHARE)
@@ -54,6 +59,11 @@ class Categorical(Likelihood):
     """
 
     kind = "categorical"
+
+    @property
+    def closed_form(self) -> bool:
+        """That the cells are those of a softmax per column."""
+        return type(self) is Categorical
 
     @property
     def n_parameters(self) -> int:

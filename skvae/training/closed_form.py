@@ -1,13 +1,12 @@
-"""One training step of the Gaussian model, every derivative written out.
+"""One training step with normal codes, every derivative written out.
 
-With a diagonal normal posterior, a standard normal prior, normal cells and the evidence lower
-bound, nothing between encoder and decoder needs automatic differentiation, whose bookkeeping
-costs more than the arithmetic.  Any other choice on any axis takes the general road.
+With a diagonal normal posterior, a standard normal prior and the evidence lower bound, nothing
+between encoder and decoder needs automatic differentiation, whose bookkeeping costs more than
+the arithmetic.  Any other choice on these axes takes the general road.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from torch import Tensor
 from .._pass import Batch
 from ..alignment import aligned
 from ..arrays import twin
-
-LOG_2PI = math.log(2 * math.pi)
+from .cells import cells_of
 
 
 class GaussianStep:
@@ -30,7 +28,7 @@ class GaussianStep:
     Parameters
     ----------
     vae : VAE
-        Its parts say by ``closed_form`` whether they are of the Gaussian family.
+        Its parts say by ``closed_form`` whether they are of this family.
     objective : Objective
         Likewise; gives the weight of the KL term.
     optimizer : FlatAdam
@@ -39,7 +37,8 @@ class GaussianStep:
 
     def __init__(self, vae, objective, optimizer):
         self.view, self.n_latents, self.conditions = vae.view, vae.n_latents, vae.given
-        self.n_conditions, self.n_shown = vae.n_conditions, vae.n_inputs - vae.n_conditions
+        self.n_conditions, self.n_noisy = vae.n_conditions, vae.n_noisy
+        self.drawn_anew = vae.drawn_anew
         by_hand = optimizer.by_hand
         self.encoder, self.decoder = by_hand.encoder, by_hand.decoder
         self.flat_rows = by_hand.halves[0].flat_rows
@@ -49,17 +48,15 @@ class GaussianStep:
             width = vae.penalty.closed_form
             self.width = twin(width.detach())[:, 0]
             self.width_gradient = twin(optimizer.gradient_of(width))[:, 0, 0]
-        noise_model = vae.likelihood.closed_form
-        excess = noise_model.log_excess
-        self.learned = excess.requires_grad
-        self.min_scale = noise_model.min_scale if self.learned else 0.0
-        self.log_excess = twin(excess.detach())[:, 0]
-        if self.learned:
-            self.noise_gradient = twin(optimizer.gradient_of(excess))[:, 0]
-        on_host = isinstance(self.log_excess, np.ndarray)
+        on_host = isinstance(twin(optimizer.flat), np.ndarray)
+        parts = vae.likelihood.parts
+        self.cells = [cells_of(part, optimizer.gradient_of, on_host) for part in parts]
+        # Where the parameters of each block lie, and where its columns.
+        self.blocks = list(
+            zip(_slices([part.n_parameters for part in parts]), _slices(vae.likelihood.widths))
+        )
         self.xp: Any = np if on_host else torch
         self.contiguous: Any = np.ascontiguousarray if on_host else Tensor.contiguous
-        self.fixed_noise = self._noise()
         self.places: dict[tuple[int, bool], _Places] = {}
 
     @classmethod
@@ -88,8 +85,9 @@ class GaussianStep:
             Weight of the KL term.
         """
         xp, n = self.xp, self.n_latents
+        batch = self.drawn_anew(batch, noise)
         values = twin(batch.values)[:, 0]
-        _, n_rows, n_columns = values.shape
+        n_rows = values.shape[1]
         # Each row counts by its weight over the number of rows.
         share = None if batch.weights is None else twin(batch.weights)[..., None] / n_rows
 
@@ -97,7 +95,7 @@ class GaussianStep:
         if encodes:
             inputs = batch.inputs
             if self.view is not None:
-                inputs = self.view(inputs, noise, self.n_shown)
+                inputs = self.view(inputs, noise, self.n_noisy)
             self.encoder.forward(self.flat_rows(inputs))
         places = self._places(batch, encodes)
         # Rows of a few numbers with gaps in between would cost a loop per row in every pass.
@@ -116,10 +114,12 @@ class GaussianStep:
         if self.n_conditions:
             places.conditions[...] = twin(self.conditions(batch.inputs))[:, 0]
         self.decoder.forward(places.codes)
-        # The location is read for the last time: what follows takes its place.
-        xp.subtract(values, places.residual, out=places.residual)
         mask = None if batch.mask is None else twin(batch.mask)[:, 0]
-        log_likelihood = self._cells(places, mask, share)
+        log_likelihood = 0.0
+        for cells, (of_block, columns) in zip(self.cells, self.blocks):
+            seen = None if mask is None else mask[..., columns]
+            parameters, given = places.decoded[..., of_block], values[..., columns]
+            log_likelihood += cells(parameters, given, seen, share, noise)
         excess = scale * scale
         excess -= 1.0
         log_scale *= -2.0
@@ -151,33 +151,6 @@ class GaussianStep:
         loss = self._row(weight, kl) * kl - log_likelihood
         return log_likelihood - kl, log_likelihood, kl, loss
 
-    def _cells(self, places: _Places, mask, share):
-        """Log-likelihood of the cells; the residual becomes the gradient of their location."""
-        residual = places.residual
-        spread, inverse, log_constant = self._noise() if self.learned else self.fixed_noise
-        residual *= inverse
-        if mask is not None:
-            residual *= mask
-        shared = spread.shape[-1] == 1
-        squares = self._squares(places, share, shared)
-        seen = self._seen(mask, share, shared, residual)
-        log_likelihood = -0.5 * squares - seen * log_constant
-        if share is None:
-            residual *= inverse * (-1.0 / residual.shape[1])
-        else:
-            residual *= inverse
-            residual *= -share
-        if self.learned:
-            # d log_scale / d log_excess of log(exp(log_excess) + min_scale).
-            share_of_excess = 1.0 - self.min_scale * inverse[:, 0]
-            self.noise_gradient[:, 0] = (seen - squares) * share_of_excess
-        return log_likelihood[:, 0] if shared else log_likelihood.sum(-1)
-
-    def _noise(self) -> tuple:
-        """The noise, its inverse, and minus the log-density of a cell without residual."""
-        spread = self.xp.exp(self.log_excess) + self.min_scale
-        return spread, 1.0 / spread, self.xp.log(spread[:, 0]) + 0.5 * LOG_2PI
-
     def _places(self, batch: Batch, encodes: bool) -> _Places:
         """Views of the buffers of the layers for batches of this many rows."""
         key = batch.values.shape[2], encodes
@@ -190,31 +163,18 @@ class GaussianStep:
         if not isinstance(weight, np.ndarray):
             return weight
         weight = weight[:, None, None]
-        return weight.astype(like.dtype) if self.xp is np else torch.as_tensor(weight).to(like)
+        return weight.astype(like.dtype) if self.xp is np else self._on_device(weight, like)
 
     def _row(self, weight, like) -> Any:
         # A stack and a single model record the same digits.
-        return np.float64(weight) if self.xp is np else torch.as_tensor(weight).to(like)
-
-    def _squares(self, places: _Places, share, shared: bool):
-        """Weighted mean square over rows, per column or in all: ``(members, columns or 1)``."""
-        residual = places.residual
-        n_rows = residual.shape[1]
-        if not shared:
-            squares = residual * residual
-            return squares.sum(1) / n_rows if share is None else (squares * share).sum(1)
-        if share is not None:
-            return self._total(residual * residual, share, places.ones)[:, None]
-        return self.xp.matmul(places.flat, places.flat_t)[:, 0] / n_rows
+        if self.xp is np:
+            return np.float64(weight)
+        return self._on_device(weight, like) if isinstance(weight, np.ndarray) else weight
 
     @staticmethod
-    def _seen(mask, share, shared: bool, like):
-        """Weighted mean number of observed cells, per column or in all."""
-        n_columns = like.shape[-1] if shared else 1
-        if mask is None:
-            return float(n_columns) if share is None else share.sum(1) * n_columns
-        weight = mask * (share if share is not None else 1.0 / mask.shape[1])
-        return weight.sum((1, 2))[:, None] if shared else weight.sum(1)
+    def _on_device(weight: np.ndarray, like: Tensor) -> Tensor:
+        # Sent without waiting for what the device is at.
+        return torch.as_tensor(weight).to(like, non_blocking=True)
 
     def _total(self, cells, share, ones):
         """Weighted mean over rows, summed over columns: ``(members,)``."""
@@ -228,7 +188,7 @@ class _Places:
     """Where encoder and decoder keep what the step reads and writes."""
 
     def __init__(self, step: GaussianStep, values: Tensor, encodes: bool):
-        n, n_columns = step.n_latents, values.shape[-1]
+        n = step.n_latents
         if encodes:
             encoded = twin(step.encoder.work.output_of_members)
             self.loc, self.raw = encoded[..., :n], encoded[..., n : 2 * n]
@@ -239,8 +199,11 @@ class _Places:
         self.z, self.conditions = codes[..., :n], codes[..., n:n_codes]
         self.ones = twin(values.new_ones(values.shape[1] * n, 1))
         step.decoder.forward(self.codes)
-        decoded = twin(step.decoder.work.output_of_members)
-        self.residual = decoded[..., :n_columns]
-        self.flat = decoded.reshape(len(decoded), 1, -1)
-        self.flat_t = self.flat.swapaxes(1, 2)
+        self.decoded = twin(step.decoder.work.output_of_members)
         self.for_z = twin(step.decoder.work.for_input_of_members)[..., :n]
+
+
+def _slices(widths: list[int]) -> list[slice]:
+    """Where blocks of these widths lie side by side."""
+    stops = np.cumsum([0, *widths]).tolist()
+    return [slice(start, stop) for start, stop in zip(stops, stops[1:])]
