@@ -335,12 +335,10 @@ class FittingMixin(SourceMixin):
         """
         check_is_fitted(self)
         X = check_table(self, X, reset=False)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
+        X, sample_weight, kept = self._check_weights(X, sample_weight)
         rows = self._resident(X, sample_weight)
         generator = check_random_state(self.random_state)
-        every = np.arange(len(rows.values))
-        rows, _ = self._viewed(rows, every, self.vae_.view, generator)
+        rows, _ = self._viewed(rows, kept, self.vae_.view, generator)
         index = torch.arange(len(rows.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)

@@ -121,3 +121,13 @@ def test_the_threshold_counts_rows_by_weight(level):
     ).fit(X, sample_weight=weight)
     scores = np.repeat(detector.score_samples(X), weight.astype(int))
     assert abs(detector.offset_ - np.quantile(scores, 0.1, method="inverted_cdf")) < 1e-9
+
+
+def test_recalibration_weighs_rows_as_fit_does():
+    X = load_iris().data
+    vae = VAETransformer(2, max_iter=3, random_state=0).fit(X)
+    weights = np.r_[np.ones(100), np.zeros(50)]
+    expected = vae.recalibrate(X[:100], sample_weight=weights[:100]).score_samples(X)
+    assert_array_equal(vae.recalibrate(X, sample_weight=weights).score_samples(X), expected)
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        vae.recalibrate(X, sample_weight=-weights)
