@@ -3,7 +3,7 @@
 One thread; what is compared runs alternately in the same run, and the least time of each is kept.
 Ratios are the figures to use: absolute ones belong to the machine.
 
-    python benchmarks/speed.py [--rounds 5] [--only training,kernels,search,scoring,startup,stacks]
+    python benchmarks/speed.py [--rounds 5] [--only training,mixed,kernels,search,scoring]
 
 Peers that are not installed are left out and named (``pip install pyod pythae skorch``).  Results
 go to ``benchmarks/results/speed.md``; sections that were not measured keep what they said.
@@ -26,6 +26,7 @@ from _report import Machine, write
 
 SECTIONS = {
     "training": ("Training", _training.training),
+    "mixed": ("Mixed tables", _training.mixed),
     "kernels": ("Kernels for AVX-512", _kernels.kernels),
     "search": ("Search", _search.search),
     "scoring": ("Scoring", _scoring.scoring),
