@@ -154,30 +154,32 @@ class LatentsMixin:
         decoder = Decoder(self._coder())
         reference = decoder.reference
         codes = reference if X is None else self._infer(X, ["mean"])[0]
+        scale = self._axes.outward(reference.astype(np.float64)).std(0)
         columns = [self.codec_.columns_[position] for position in self.codec_.modelled_index_]
         squared = np.array([statistic == "rms" or is_nominal(column) for column in columns])
         with self._arithmetic():
             total = np.zeros((codes.shape[1], len(columns)))
             for part in decoder.chunks(codes):
-                total += _sums(decoder, columns, part, squared)
+                total += _sums(decoder, columns, part, squared, self._axes.steps, scale)
             mean = total / max(len(codes), 1)
             found = np.where(squared, np.sqrt(np.maximum(mean, 0.0)), mean)
-            unit = 1.0 / self._axes.unit[np.argsort(self._axes.order)]
             if standardize:
                 drawn = decoder.sample(reference)
                 found /= [spread_of(*pair) for pair in zip(columns, drawn.T, strict=True)]
-                unit = np.sign(unit) * reference.std(0)
+                found *= scale[:, None]
         out = np.zeros((codes.shape[1], len(self.codec_.columns_)))
-        found *= np.where(squared, np.abs(unit)[:, None], unit[:, None])
-        out[:, self.codec_.modelled_index_] = found[self._axes.order]
+        out[:, self.codec_.modelled_index_] = found
         return out
 
 
-def _sums(decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray) -> np.ndarray:
-    """Sums over codes of the changes of cells, or of their squares, by latent and column."""
+def _sums(
+    decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray, steps: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Sums over codes of the changes of cells, or of their squares, by axis and column."""
     per_value = _cells_per_value(decoder, columns, codes)
     sums = []
-    for blocks in decoder.derivatives(codes):
+    for blocks in decoder.derivatives(codes, steps, scale):
         parts = [part for block in blocks for part in block.swapaxes(0, 1)]
         moved = [change(*pair) for pair in zip(columns, parts, strict=True)]
         changes = np.stack(moved, 1) * per_value

@@ -16,7 +16,7 @@ from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
 from ._undo import all_or_nothing
-from .code_axes import CodeAxes, n_typical_rows
+from .code_axes import PRINCIPAL_ROWS, CodeAxes, n_typical_rows
 from .table.classes import encoded_classes
 
 
@@ -96,11 +96,13 @@ class VAETransformer(
         Whether noise, prior and posterior width are refitted after training, the networks
         fixed.
     whiten : bool, default=False
-        Unit of codes.  False: the variance of a code is that of the scaled row that changes
-        with it, as with principal components, so that distances between codes are like those
+        Axes and unit of codes.  False: latents are turned into principal axes, which change the
+        row in directions apart and do not go together, and the variance of a code is that of
+        the scaled row that changes with it, so that distances between codes are like those
         between rows; where the decoder bends, the geometric mean of all that changes
-        (``explained_variance_``) and of what changes in a straight line.  True: the unit of the
-        prior, in which all latents vary alike.
+        (``explained_variance_``) and of what changes in a straight line.  With a penalty, and
+        with less than four rows per latent, axes are the latents themselves.  True: the
+        latents, in the unit of the prior, in which all vary alike.
     n_members : int, default=1
         Models trained as one stack.  Scores average over them; codes come from the one with
         the best held-out bound.
@@ -170,9 +172,10 @@ class VAETransformer(
     best_member_ : int
         Member with the best held-out bound, which gives the codes.
     explained_ : ndarray of shape (n_components,)
-        Nats that each latent carries about a row, in descending order (but for
+        Nats that each component carries about a row, in descending order (but for
         ``penalty="neighbors"``, whose axes stay as they are); NaN where the posterior has no
-        density.
+        density.  What all latents carry is shared out among principal axes as parallel
+        Gaussian channels with these ``explained_variance_`` and one noise would do it.
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the scaled row that changes with each latent: the total effect of Sobol
         (1993) on the expected cells.  Continuous columns are scaled as in training, by their
@@ -183,9 +186,10 @@ class VAETransformer(
     classes_ : ndarray
         Names of the classes, with ``supervision="classes"``.
     diagnostics_ : dict
-        ``kl_per_latent`` (nats), ``active_units``, ``noise_scale`` (per column, its units), and
-        with ``n_components="auto"`` the table ``n_components`` of the numbers tried: bounds in
-        nats per row, and standard errors of their differences from the best.
+        ``kl_per_latent`` (nats, of the latents before they are turned), ``active_units``,
+        ``noise_scale`` (per column, its units), and with ``n_components="auto"`` the table
+        ``n_components`` of the numbers tried: bounds in nats per row, and standard errors of
+        their differences from the best.
     components_ : ndarray of shape (n_components, n_features)
         Mean change of each column per unit of each latent, in units of the column; see
         ``sensitivities``.
@@ -322,29 +326,32 @@ class VAETransformer(
 
     def _complete(self, job, history, calibrated):
         places = super()._complete(job, history, calibrated)
+        nats = self.diagnostics_.get("kl_per_latent")
         # Codes of a stream of batches keep the axes of the first one.
         if calibrated or not hasattr(self, "_axes"):
-            self._find_axes(job)
-        nats = self.diagnostics_.get("kl_per_latent")
+            self._axes = self._found_axes(job, nats)
         if nats is not None:
-            nats = self.diagnostics_["kl_per_latent"] = nats[self._axes.order]
-        self.explained_ = np.full(len(self._axes.order), np.nan) if nats is None else nats
+            # Latents that are turned into axes have no order of their own.
+            own = self._axes.directions is None
+            self.diagnostics_["kl_per_latent"] = nats[self._axes.order] if own else -np.sort(-nats)
+            nats = self._axes.nats(nats)
+        self.explained_ = np.full(len(self._axes.unit), np.nan) if nats is None else nats
         self.explained_variance_ = self._axes.variance
         return places
 
-    def _find_axes(self, job) -> None:
-        penalty = self.vae_.penalty
-        keeps = penalty is not None and penalty.keeps_metric
-        # Which group a latent is of would be lost.
-        keeps = keeps or self.vae_.posterior.is_discrete or self.vae_.posterior.n_groups > 1
+    def _found_axes(self, job, nats: np.ndarray | None) -> CodeAxes:
         vae, best = self._coder(), self.best_member_
-        index = job.train_index[best : best + 1, : n_typical_rows(vae.n_latents)]
-        nats = self.diagnostics_.get("kl_per_latent")
         if vae.n_steps > 1:
-            self._axes = CodeAxes.as_given(vae.n_latents)
-            return
+            return CodeAxes.as_given(vae.n_latents)
+        # Which group a latent is of would be lost.
+        keeps = vae.posterior.is_discrete or vae.posterior.n_groups > 1
+        keeps = keeps or (vae.penalty is not None and vae.penalty.keeps_metric)
+        index = job.train_index[best : best + 1, :PRINCIPAL_ROWS]
+        typical = job.rows.take(index[:, : n_typical_rows(vae.n_latents)])
+        # What a penalty asks of codes is as a rule asked of each latent.
+        turned = None if keeps or vae.penalty is not None else job.rows.take(index)
         with self._arithmetic():
-            self._axes = CodeAxes.of(vae, job.rows.take(index), nats, self.whiten, keeps)
+            return CodeAxes.of(vae, typical, nats, self.whiten, turned, keeps)
 
     @property
     def _n_features_out(self):

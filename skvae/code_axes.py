@@ -6,14 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.linalg import inv
+from scipy.optimize import brentq
 
 from ._pass import Batch
+from .arrays import wide
 from .sensitivity import expected
 
 MAX_ROWS = 512
 # Every latent is moved in every row: with more latents than these, fewer rows must do.
 MANY_LATENTS, MOVED_ROWS = 64, 4096
-PART_ROWS = 1 << 14
+# They are cheap to encode, and principal axes of few rows are those of these rows.
+PRINCIPAL_ROWS = 2048
+PART_ROWS = 1 << 12
+# Of one row sums would be in another order.
+LEAST_ROWS = 64
 # Rows per latent below which the straight lines through them say nothing.
 LINE_ROWS = 4
 # How many times as much as it changes in all a latent may seem to change in a straight line: the
@@ -22,6 +29,10 @@ STEEPEST = 9.0
 # The unit of a latent that changes nothing: small beside those of the others, but not zero, as
 # there is a way back.
 SMALLEST_UNIT = 1e-3
+# Likewise how little of what latents change together may be its least part.
+SMALLEST_SHARE = 1e-4
+# Far out is far out: sums of codes that are farther would overflow.
+LARGEST = 1e30
 
 
 def n_typical_rows(n_latents: int) -> int:
@@ -36,12 +47,15 @@ class CodeAxes:
     Parameters
     ----------
     order : ndarray of int (n_components,)
-        Latents, those that carry most first.
+        Latents, those that carry most first; where there are ``directions``, as they are.
     unit : ndarray (n_components,)
-        Units of the given codes per unit of the prior, negative where a latent is turned round,
-        in the order of the given codes.
+        Units of the given codes per unit of the prior along each axis, negative where it is
+        turned round, in the order of the given codes.
     variance : ndarray (n_components,)
-        Variance of the scaled row that changes with each latent, in that order.
+        Variance of the scaled row that changes with each axis, in that order.
+    directions : ndarray (n_components, n_components) or None, default=None
+        What each axis, a column of length one, reads of each latent; None where axes are the
+        latents themselves.
 
     Examples
     --------
@@ -57,11 +71,13 @@ class CodeAxes:
     order: np.ndarray
     unit: np.ndarray
     variance: np.ndarray
+    directions: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool, as_they_are: bool = False
-    ) -> CodeAxes:
+        cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool,
+        turned: Batch | None = None, as_they_are: bool = False,
+    ) -> CodeAxes:  # fmt: skip
         """Axes of a trained model of one member, by rows that are typical.
 
         Parameters
@@ -71,27 +87,35 @@ class CodeAxes:
         batch : Batch
             Rows.
         nats : ndarray (n_components,) or None
-            What each latent carries, by which they are put in order; None takes the variance.
+            What each latent carries, by which they are put in order; None takes the variance,
+            as do axes that are turned.
         whiten : bool
-            Whether the unit stays that of the prior.  Else the variance of a code is that of
-            the scaled row that changes with it, as that of a principal component is: the
-            geometric mean of all that changes and of what changes in a straight line, one and
-            the same where the decoder is linear.
+            Whether axes are the latents and their unit stays that of the prior.  Else the
+            variance of a code is that of the scaled row that changes with it, as that of a
+            principal component is: the geometric mean of all that changes and of what changes
+            in a straight line, one and the same where the decoder is linear.
+        turned : Batch or None, default=None
+            Rows, more of them, by whose codes latents are turned into principal axes: those of
+            codes that are as far apart as the rows that straight lines give.  None keeps the
+            latents, which may have been asked to mean something.
         as_they_are : bool, default=False
             Whether axes stay those of the model, as distances between its codes have a meaning.
         """
-        codes, variance, slopes = _codes_and_effects(vae, batch)
+        effects = _Effects(vae, batch)
+        latents = np.eye(effects.codes.shape[1])
+        variance, unit = effects.along(latents)
+        order = np.arange(len(unit))
         if as_they_are:
-            return cls(np.arange(len(variance)), np.ones(len(variance)), variance)
-        unit = np.sqrt(variance / np.maximum(codes.var(0), 1e-12))
-        if slopes is not None:
-            # All that changes counts a latent that bends for too much, and a weak one for too
-            # little, to find neighbours by.
-            unit = np.sqrt(unit * np.minimum(slopes, STEEPEST * unit))
-        unit = np.maximum(unit, SMALLEST_UNIT * max(unit.max(), 1e-12))
+            return cls(order, np.ones(len(unit)), variance)
+        if turned is not None and effects.slopes is not None and not whiten:
+            directions = effects.principal(unit, turned)
+            variance, unit = effects.along(directions)
+            unit = unit * _signs(batch, effects.codes @ directions)
+            first = np.argsort(-variance, kind="stable")
+            return cls(order, unit[first], variance[first], directions[:, first])
         if whiten:
-            unit = np.ones_like(unit)
-        unit = unit * _signs(batch, codes)
+            unit = np.ones(len(unit))
+        unit = unit * _signs(batch, effects.codes)
         order = np.argsort(-(variance if nats is None else nats), kind="stable")
         return cls(order, unit[order], variance[order])
 
@@ -100,58 +124,155 @@ class CodeAxes:
         """Axes of the model itself, where what changes with a latent is not asked."""
         return cls(np.arange(n_latents), np.ones(n_latents), np.full(n_latents, np.nan))
 
+    def nats(self, of_latents: np.ndarray) -> np.ndarray:
+        """What each axis carries about a row, given what the latents do.
+
+        Where axes are turned, all that the latents carry is shared out as parallel Gaussian
+        channels would do it whose signals have the variances of the axes and all the same noise.
+        """
+        if self.directions is None:
+            return of_latents[self.order]
+        total, most = of_latents.sum(), self.variance.max()
+        if min(total, most) <= 0.0:
+            return np.zeros(len(self.variance))
+        share = self.variance / most
+
+        def told(log_noise: float) -> np.ndarray:
+            return 0.5 * np.logaddexp(0.0, np.log(np.maximum(share, 1e-300)) - log_noise)
+
+        ends = -2.0 * total, np.log(share.sum() / (2.0 * total))
+        return told(brentq(lambda log_noise: told(log_noise).sum() - total, *ends))
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Codes in units of the prior that a unit of each given one alone adds, in its row."""
+        back = np.eye(len(self.unit)) if self.directions is None else inv(self.directions)
+        return back[self.order] / self.unit[:, None]
+
     def outward(self, codes: np.ndarray) -> np.ndarray:
         """Turn codes in units of the prior into those given, in place."""
-        return self._in_place(codes, self.unit)
+        return self._in_place(codes, self.unit, self.directions)
 
     def outward_scale(self, scale: np.ndarray) -> np.ndarray:
         """Turn standard deviations of codes in units of the prior into those given, in place."""
-        return self._in_place(scale, np.abs(self.unit))
+        if self.directions is None:
+            return self._in_place(scale, np.abs(self.unit), None)
+        variance = self._in_place(np.square(scale, out=scale), self.unit**2, self.directions**2)
+        return np.sqrt(variance, out=variance)
 
     def inward(self, codes: np.ndarray) -> np.ndarray:
         """Codes in units of the prior, from those given."""
-        plain, largest = np.empty_like(codes), np.finfo(codes.dtype).max
         with np.errstate(over="ignore"):
-            scaled = codes / self.unit.astype(codes.dtype)
-        plain[:, self.order] = np.clip(scaled, -largest, largest)
-        return plain
+            plain = np.clip(codes / self.unit.astype(codes.dtype), -LARGEST, LARGEST)
+        if self.directions is None:
+            return plain[:, np.argsort(self.order)]
+        return self._in_place(plain, np.ones(len(self.unit)), inv(self.directions))
 
-    def _in_place(self, codes: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    def _in_place(
+        self, codes: np.ndarray, unit: np.ndarray, directions: np.ndarray | None
+    ) -> np.ndarray:
         # Part by part: a second array of all codes would be as large as the first.
         unit = unit.astype(codes.dtype)
+        matrix = None if directions is None else directions.astype(codes.dtype) * unit
         for start in range(0, len(codes), PART_ROWS):
             part = codes[start : start + PART_ROWS]
-            np.multiply(part[:, self.order], unit, out=part)
+            if matrix is None:
+                np.multiply(part[:, self.order], unit, out=part)
+            else:
+                part[:] = _product(part, matrix)
         return codes
 
 
-@torch.no_grad()
-def _codes_and_effects(vae, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Codes of rows, and how the scaled row changes with each latent.
+def _product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``rows @ matrix``, of which a row has the same bits whatever the others are."""
+    columns = np.zeros((len(matrix), max(len(rows), LEAST_ROWS)), rows.dtype)
+    columns[:, : len(rows)] = rows.T
+    # Libraries of matrix products add up in another order where rows are few, or the last.
+    return np.einsum("jn,jk->kn", columns, matrix)[:, : len(rows)].T
 
-    By what variance: half the mean squared change of what is expected of a row as the latent
-    takes its value of another row, the total effect of Sobol (1993).  And by what slope of a
-    straight line, None where rows are too few to tell.
+
+class _Effects:
+    """How the scaled row changes with the codes of a model of one member.
+
+    Parameters
+    ----------
+    vae : VAE
+        Of one member.
+    batch : Batch
+        Rows.
+
+    Attributes
+    ----------
+    codes : ndarray (rows, n_components)
+        Of the rows, in units of the prior.
+    slopes : ndarray (n_components, numbers) or None
+        Of the straight lines that go best through the scaled rows, by latent; None where rows
+        are too few to tell.
     """
-    codes = vae.infer(batch.inputs).mean
-    conditions = vae.conditions(batch.inputs)
-    here = _scaled(vae, batch, codes, conditions)
-    variance = np.zeros(codes.shape[-1])
-    for latent in range(codes.shape[-1]):
-        moved = codes.clone()
-        moved[..., latent] = codes[..., latent].roll(codes.shape[2] // 2, -1)
-        change = _scaled(vae, batch, moved, conditions).sub_(here).square_()
-        variance[latent] = 0.5 * float(change.sum(-1).mean())
-    found = codes[0, 0].cpu().double().numpy()
-    return found, variance, _slopes(found, here[0, 0].cpu().numpy())
+
+    @torch.no_grad()
+    def __init__(self, vae, batch: Batch):
+        self.vae, self.batch = vae, batch
+        self.inferred = vae.infer(batch.inputs).mean
+        self.conditions = vae.conditions(batch.inputs)
+        self.here = _scaled(vae, batch, self.inferred, self.conditions)
+        self.codes = self.inferred[0, 0].cpu().double().numpy()
+        self.slopes = _slopes(self.codes, self.here[0, 0].cpu().numpy())
+
+    def along(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Variance of the scaled row that changes along each axis, and the unit that it gives.
+
+        The variance is half the mean squared change of what is expected of a row as its code
+        takes the value of another row along the axis and keeps those along the others, the total
+        effect of Sobol (1993), of all pairs of rows as of those that are looked at.
+        """
+        codes, back = self.codes @ directions, inv(directions)
+        unit = np.array([self._steepness(codes[:, k], back[k]) for k in range(len(back))])
+        variance = unit**2 * codes.var(0)
+        if self.slopes is not None:
+            # All that changes counts a latent that bends for too much, and a weak one for too
+            # little, to find neighbours by.
+            line = np.linalg.norm(back @ self.slopes, axis=1)
+            unit = np.sqrt(unit * np.minimum(line, STEEPEST * unit))
+        return variance, np.maximum(unit, SMALLEST_UNIT * max(unit.max(), 1e-12))
+
+    @torch.no_grad()
+    def _steepness(self, codes: np.ndarray, step: np.ndarray) -> float:
+        others = np.roll(codes, len(codes) // 2) - codes
+        change = torch.as_tensor(others[:, None] * step).to(self.inferred)
+        there = _scaled(self.vae, self.batch, self.inferred + change, self.conditions)
+        changed = float(there.sub_(self.here).square_().sum(-1).mean())
+        return np.sqrt(changed / max(np.mean(others**2), 1e-12))
+
+    @torch.no_grad()
+    def principal(self, unit: np.ndarray, rows: Batch) -> np.ndarray:
+        """Directions of the principal axes of codes that are as far apart as their rows.
+
+        ``unit`` says how far a step along each latent is, the straight lines which of them go
+        the same way, and ``rows`` how codes vary.
+        """
+        codes = self.vae.infer(rows.inputs).mean[0, 0].cpu().double().numpy()
+        assert self.slopes is not None
+        length = np.maximum(np.linalg.norm(self.slopes, axis=1), 1e-12)
+        share = self.slopes / length[:, None]
+        value, vector = np.linalg.eigh(share @ share.T)
+        together = (vector * np.maximum(value, SMALLEST_SHARE)) @ vector.T * np.outer(unit, unit)
+        root = _root(together)
+        varied = root @ np.atleast_2d(np.cov(codes.T)) @ root
+        axes = root @ np.linalg.eigh(varied)[1][:, ::-1]
+        return axes / np.linalg.norm(axes, axis=0)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    value, vector = np.linalg.eigh(matrix)
+    return (vector * np.sqrt(np.maximum(value, 0.0))) @ vector.T
 
 
 def _slopes(codes: np.ndarray, cells: np.ndarray) -> np.ndarray | None:
-    """Length of the slope of the cells on each latent, all of them together."""
+    """Slopes of the cells on each latent, all of them together, ``(n_components, numbers)``."""
     if len(codes) < LINE_ROWS * codes.shape[1]:
         return None
-    slopes = np.linalg.lstsq(codes - codes.mean(0), cells - cells.mean(0), rcond=None)[0]
-    return np.linalg.norm(slopes, axis=1)
+    return np.linalg.lstsq(codes - codes.mean(0), cells - cells.mean(0), rcond=None)[0]
 
 
 def _scaled(vae, batch: Batch, codes: torch.Tensor, conditions) -> torch.Tensor:
@@ -163,9 +284,9 @@ def _scaled(vae, batch: Batch, codes: torch.Tensor, conditions) -> torch.Tensor:
     """
     cells = vae.decode(codes, conditions)
     likelihood, found = vae.likelihood, []
-    columns = batch.values.double().split(likelihood.widths, -1)
+    columns = wide(batch.values).split(likelihood.widths, -1)
     for kind, part, values in zip(likelihood.kinds, cells.parts, columns):
-        mean = expected(part).double()
+        mean = wide(expected(part))
         if kind == "count":
             spread = (2.0 * values.clamp_min(0.0).sqrt()).std(2, correction=0, keepdim=True)
             mean = 2.0 * mean.clamp_min(0.0).sqrt() / spread.clamp_min(1.0)

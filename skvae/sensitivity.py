@@ -74,12 +74,17 @@ class Decoder:
         first = cells.parts[0]
         return spread(first).expand(expected(first).shape)[0, 0].numpy()
 
-    def derivatives(self, codes: np.ndarray) -> Iterator[list[np.ndarray]]:
-        """Yield for each latent the slopes of what `expected` gives, over short steps."""
+    def derivatives(
+        self, codes: np.ndarray, steps: np.ndarray, scale: np.ndarray
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield for each axis the slopes of what `expected` gives, over short steps.
+
+        ``steps (axes, n_components)`` are codes that a unit of each axis adds, and ``scale``
+        the standard deviations along them.
+        """
         codes = codes.astype(np.float64)
-        for latent, length in enumerate(STEP * self.reference.std(0, dtype=np.float64)):
-            length = max(length, SHORTEST)
-            step = length * (np.arange(codes.shape[1]) == latent)
+        for axis, length in zip(steps, np.maximum(STEP * scale, SHORTEST)):
+            step = length * axis
             ends = zip(self.expected(codes + step), self.expected(codes - step))
             yield [(up - down) / (2 * length) for up, down in ends]
 

@@ -1,15 +1,22 @@
 """Axes of codes: order, direction and unit, exactly where the model is linear."""
 
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.distance import pdist
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 
 from skvae import VAETransformer
-from skvae.code_axes import _slopes
+from skvae import distributions as D
+from skvae._pass import Batch
+from skvae.code_axes import PART_ROWS, CodeAxes, _slopes
 from skvae.likelihoods import Normal
 from skvae.objectives import ELBO
 
@@ -45,20 +52,145 @@ def test_whitened_codes_are_in_units_of_the_prior():
     X = table()
     plain, white = linear(n_components=3).fit(X), linear(n_components=3, whiten=True).fit(X)
     assert_allclose(white.transform(X).std(0), 1.0, atol=0.1)
-    ratio = plain.transform(X) / white.transform(X)
-    assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-4)
-    assert ratio.std() > 0.1, "negative control: the units do differ"
+    assert_allclose(np.abs(white.transform(X)), np.abs(white._infer(X)[0][:, white._axes.order]))
+    assert plain.transform(X).std(0).std() > 0.1, "negative control: the units do differ"
+
+
+def crossed(n=4000, turn=0.7, seed=0):
+    """Rows of a linear decoder, four of whose factors change the same cells."""
+    rng = np.random.default_rng(seed)
+    loadings = np.linalg.qr(rng.normal(size=(10, 4)))[0].T
+    loadings[1] = turn * loadings[0] + np.sqrt(1 - turn**2) * loadings[1]
+    factors = rng.normal(size=(n, 4))
+    return factors * [2.0, 1.9, 1.6, 0.6] @ loadings + 0.05 * rng.normal(size=(n, 10))
+
+
+class Planted:
+    """Just as much of a model as the axes ask for: a linear decoder of given slopes."""
+
+    def __init__(self, slopes):
+        self.slopes = torch.as_tensor(slopes)
+        self.likelihood = SimpleNamespace(kinds=["continuous"], widths=[slopes.shape[1]])
+
+    def infer(self, inputs):
+        return SimpleNamespace(mean=inputs)
+
+    def conditions(self, inputs):
+        return None
+
+    def decode(self, codes, conditions):
+        return SimpleNamespace(parts=[D.Normal(codes @ self.slopes, torch.ones(()))])
+
+
+def planted(turned=True, n=600, seed=0):
+    """Codes, the rows that a decoder makes of them whose slopes are not orthogonal, and axes."""
+    rng = np.random.default_rng(seed)
+    slopes = rng.normal(size=(3, 8))
+    slopes[1] += 2.0 * slopes[0]
+    codes = rng.normal(size=(n, 3)) @ np.array([[1.0, 0.0, 0.4], [0.0, 0.7, 0.0], [0.0, 0.0, 0.5]])
+    rows = codes @ slopes
+    batch = Batch(*(torch.as_tensor(a)[None, None] for a in (codes, rows)), None, None)
+    axes = CodeAxes.of(
+        Planted(slopes), batch, None, whiten=False, turned=batch if turned else None
+    )
+    return codes, rows, axes
+
+
+def test_codes_are_as_far_apart_as_the_rows_of_a_linear_decoder():
+    codes, rows, axes = planted()
+    given = axes.outward(codes.copy())
+    assert_allclose(pdist(given), pdist(rows), rtol=1e-6)
+    scores = PCA(3).fit_transform(rows)
+    assert_allclose(np.abs(given - given.mean(0)), np.abs(scores), atol=1e-6 * scores.std())
+    assert_allclose(axes.variance, given.var(0), rtol=1e-6)
+    assert_allclose(axes.inward(given.copy()), codes, atol=1e-8)
+    own = planted(turned=False)[2]
+    error = pdist(own.outward(codes.copy())) / pdist(rows)
+    assert error.max() > 1.3 or error.min() < 0.7, "negative control: a unit of each latent"
+
+
+def test_axes_of_latents_that_change_cells_apart_are_the_latents():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(512, 4))
+    codes = np.linalg.qr(codes - codes.mean(0))[0] * 512**0.5
+    slopes = np.linalg.qr(rng.normal(size=(8, 4)))[0].T * np.array([[1.0], [4.0], [2.0], [3.0]])
+    batch = Batch(*(torch.as_tensor(a)[None, None] for a in (codes, codes @ slopes)), None, None)
+    axes = CodeAxes.of(Planted(slopes), batch, None, whiten=False, turned=batch)
+    assert_allclose(np.abs(axes.directions), np.eye(4)[:, [1, 3, 2, 0]], atol=1e-6)
+
+
+def test_components_of_a_fit_are_uncorrelated_and_hold_over_seeds():
+    X = crossed()
+    found = []
+    for seed in (0, 1):
+        vae = VAETransformer(3, max_iter=30, random_state=seed).fit(X)
+        found.append(vae.transform(X))
+    assert np.all(np.diff(vae.explained_) <= 0)
+    off = np.corrcoef(found[0].T) - np.eye(3)
+    assert np.abs(off).max() < 0.1
+    apart = pdist(found[0][:300]) / pdist(vae.codec_.encode(X[:300]).values)
+    assert np.abs(apart / np.median(apart) - 1.0).mean() < 0.1
+    for a, b in zip(found[0].T, found[1].T):
+        assert np.corrcoef(a, b)[0, 1] > 0.97
+
+
+def test_nats_are_shared_out_as_gaussian_channels_would():
+    axes = planted()[2]
+    noise = 0.3
+    by_hand = 0.5 * np.log1p(axes.variance / noise)
+    of_latents = np.array([0.2, 0.5, 0.3]) * by_hand.sum()
+    assert_allclose(axes.nats(of_latents), by_hand, rtol=1e-6)
+    own = planted(turned=False)[2]
+    assert_array_equal(own.nats(of_latents), of_latents[own.order])
+    assert_array_equal(axes.nats(np.zeros(3)), np.zeros(3))
+    far = axes.nats(np.full(3, 400.0))
+    assert np.all(np.isfinite(far)) and far.sum() == pytest.approx(1200.0)
+
+
+def test_all_nats_are_those_of_the_latents():
+    vae = VAETransformer(6, max_iter=20, random_state=0).fit(load_digits().data[:400])
+    of_latents = vae.diagnostics_["kl_per_latent"]
+    assert vae.explained_.sum() == pytest.approx(of_latents.sum(), rel=1e-6)
+    assert np.all(np.diff(vae.explained_) <= 0) and np.all(np.diff(vae.explained_variance_) <= 0)
+    assert not np.allclose(vae.explained_, of_latents, rtol=0.02), "negative control"
+
+
+def test_a_row_has_the_same_code_whatever_the_others_are():
+    axes = CodeAxes(np.arange(8), np.ones(8), np.ones(8), np.linalg.qr(np.random.randn(8, 8))[0])
+    codes = np.random.default_rng(0).normal(size=(PART_ROWS + 700, 8)).astype(np.float32)
+    whole = axes.outward(codes.copy())
+    for n in (1, 2, 5, 63, 64, 65, 200, 1000, PART_ROWS, PART_ROWS + 3):
+        assert_array_equal(axes.outward(codes[:n].copy()), whole[:n])
+        assert_array_equal(axes.outward(codes[-n:].copy()), whole[-n:])
+
+
+def test_penalties_and_prior_units_keep_the_latents():
+    X = load_digits().data[:200]
+    for params in (dict(penalty="mmd"), dict(whiten=True)):
+        vae = VAETransformer(4, max_iter=3, random_state=0, **params).fit(X)
+        assert vae._axes.directions is None
+        ratio = vae.transform(X) / vae._infer(X)[0][:, vae._axes.order]
+        assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5)
+
+
+def test_axes_of_an_earlier_version_are_read():
+    """Their files know of no directions."""
+    axes = CodeAxes.__new__(CodeAxes)
+    vars(axes).update(order=np.array([1, 0]), unit=np.array([2.0, -1.0]), variance=np.ones(2))
+    again = pickle.loads(pickle.dumps(axes))
+    assert_array_equal(again.outward(np.array([[3.0, 5.0]])), [[10.0, -3.0]])
+    assert_array_equal(again.inward(np.array([[10.0, -3.0]])), [[3.0, 5.0]])
 
 
 def units_by_hand(X, **params):
     """Units of codes, and what all that changes and a straight line would each give."""
     params = dict(max_iter=30, early_stopping=False, random_state=0) | params
-    plain, white = (VAETransformer(6, whiten=w, **params).fit(X) for w in (False, True))
-    codes, prior = plain.transform(X), white.transform(X)
-    cells = plain.codec_.encode(plain.inverse_transform(codes)).values
-    line = np.linalg.norm(LinearRegression().fit(prior, cells).coef_, axis=0)
-    total = np.sqrt(plain.explained_variance_) / prior.std(0)
-    return codes.std(0) / prior.std(0), total, line
+    vae = VAETransformer(6, **params).fit(X)
+    codes = vae.transform(X)
+    cells = vae.codec_.encode(vae.inverse_transform(codes)).values
+    unit = np.abs(vae._axes.unit)
+    line = unit * np.linalg.norm(LinearRegression().fit(codes, cells).coef_, axis=0)
+    return unit, unit * np.sqrt(vae.explained_variance_) / codes.std(0), line
 
 
 def test_units_are_between_all_that_changes_and_what_changes_in_a_line():
@@ -73,7 +205,7 @@ def test_lines_of_latents_that_say_little_do_not_set_units():
     assert np.all(unit <= 3.01 * total)
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(400, 2)) * [1.0, 1e-4]
-    slopes = _slopes(codes, codes[:, :1] ** 2)
+    slopes = np.abs(_slopes(codes, codes[:, :1] ** 2))
     assert slopes[1] > 100 * slopes[0], "negative control: such a line is steep"
     assert _slopes(codes[:7], codes[:7]) is None, "rows too few for lines"
 
@@ -85,10 +217,13 @@ def test_the_way_back_undoes_the_axes(whiten):
     loc, scale = vae.infer(X)
     raw_loc, raw_scale = vae._infer(X)
     assert_allclose(vae.inverse_transform(loc), vae._decode(raw_loc), rtol=1e-4, atol=1e-4)
-    order, unit = vae._axes.order, vae._axes.unit
-    assert_allclose(loc, raw_loc[:, order] * unit, rtol=1e-5)
-    assert_allclose(scale, raw_scale[:, order] * np.abs(unit), rtol=1e-5)
-    assert sorted(order) == list(range(6)) and np.all(scale > 0)
+    order, unit, directions = vae._axes.order, vae._axes.unit, vae._axes.directions
+    assert (directions is None) == whiten and sorted(order) == list(range(6))
+    directions = np.eye(6)[:, order] if whiten else directions
+    assert_allclose(loc, raw_loc @ directions * unit, rtol=1e-4, atol=1e-5)
+    variance = raw_scale**2 @ directions**2 * unit**2
+    assert_allclose(scale, np.sqrt(variance), rtol=1e-5)
+    assert_allclose(vae._axes.inward(loc.copy()), raw_loc, rtol=1e-4, atol=1e-5)
 
 
 def test_signs_do_not_depend_on_the_seed():

@@ -12,6 +12,7 @@ safetensors = pytest.importorskip("safetensors")
 
 from skvae import VAEOutlierDetector, VAETransformer  # noqa: E402
 from skvae import __version__ as version  # noqa: E402
+from skvae.code_axes import CodeAxes  # noqa: E402
 from skvae.exceptions import ExportError, VersionError  # noqa: E402
 from skvae.export import load_weights, save_weights  # noqa: E402
 
@@ -172,6 +173,22 @@ BROKEN = {
     "half the metadata": (lambda a, m: m.pop("columns"), "'columns'"),
     "no JSON": (lambda a, m: m.update(model="{"), "'model'"),
 }
+
+
+def test_axes_are_those_of_the_file_turned_or_not(path):
+    X = array()
+    trained, other = fit(), fit(seed=3)
+    for axes in (trained._axes, CodeAxes(np.array([1, 0]), np.array([2.0, -1.0]), np.ones(2))):
+        trained._axes = axes
+        save_weights(trained, path)
+        load_weights(other, path)
+        assert_array_equal(other.transform(X), trained.transform(X))
+        assert (other._axes.directions is None) == (axes.directions is None)
+    turned = other._axes = fit()._axes
+    assert turned.directions is not None
+    rewritten(path, lambda a, m: a.pop("codes.directions"))
+    load_weights(other, path)
+    assert_array_equal(other.transform(X), trained.transform(X))
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -111,6 +111,7 @@ def load_weights(estimator: Any, path: str | os.PathLike) -> Any:
     _check_same(name, own, about)
     state = {_outward(key): key for key in estimator.vae_.state_dict()}
     needed = {key: array.shape for key, array in rest.arrays(estimator).items()}
+    needed = {k: shape for k, shape in needed.items() if k in arrays or k not in rest.later}
     _check_shapes(estimator, arrays, needed)
     beside = {key: arrays.pop(key) for key in needed}
     _fill(estimator.vae_, {state.get(k, _inward(estimator.vae_, k)): a for k, a in arrays.items()})
@@ -121,19 +122,31 @@ def load_weights(estimator: Any, path: str | os.PathLike) -> Any:
 
 @REST.of(VAETransformer)
 class _Axes:
+    # What files of earlier versions lack.
+    later = frozenset({"codes.directions"})
+
     @staticmethod
     def arrays(estimator: Any) -> dict[str, np.ndarray]:
-        axes = estimator._axes
-        return {f"codes.{name}": np.array(value, order="C") for name, value in vars(axes).items()}
+        axes = dict(vars(estimator._axes))
+        # Latents in their order are axes, too, so that files of both have the same arrays.
+        if axes.get("directions") is None:
+            axes["directions"] = np.eye(len(axes["order"]))[:, axes["order"]]
+        return {f"codes.{name}": np.array(value, order="C") for name, value in axes.items()}
 
     @staticmethod
     def put(estimator: Any, arrays: dict[str, np.ndarray]) -> None:
-        estimator._axes = CodeAxes(**{k.removeprefix("codes."): v for k, v in arrays.items()})
+        axes = CodeAxes(**{k.removeprefix("codes."): v for k, v in arrays.items()})
+        latents = np.eye(len(axes.order))[:, axes.order]
+        if axes.directions is not None and np.array_equal(axes.directions, latents):
+            axes.directions = None
+        estimator._axes = axes
         estimator.explained_variance_ = estimator._axes.variance
 
 
 @REST.of(VAEOutlierDetector)
 class _Threshold:
+    later: frozenset[str] = frozenset()
+
     @staticmethod
     def arrays(estimator: Any) -> dict[str, np.ndarray]:
         if type(estimator.score_) not in (LikelihoodScore, BoundScore):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import VAETransformer
+from ..code_axes import LARGEST
 from ..exceptions import ExportError
 from .codec import CODECS, Rows, decoded, put_out
 from .graph import Graph, Value
@@ -100,6 +101,10 @@ def transform(export: Export) -> Value:
     """Posterior means on the axes of the transformer, ``(rows, n_components)``."""
     axes = export.estimator._axes
     loc = export.best.posterior(export.rows.inputs).mean.squeezed(0, 1)
+    if axes.directions is not None:
+        return export.checked(
+            loc @ (axes.directions.astype(np.float32) * axes.unit).astype(np.float32)
+        )
     return export.checked(loc.take(axes.order) * axes.unit.astype(np.float32))
 
 
@@ -120,8 +125,9 @@ def _inverse_transform(export: Export, name: str) -> None:
 
 
 def _inward(axes: Any, codes: Value) -> Value:
-    largest = float(np.finfo(np.float32).max)
-    plain = (codes / axes.unit.astype(np.float32)).clipped(-largest, largest)
+    plain = (codes / axes.unit.astype(np.float32)).clipped(-LARGEST, LARGEST)
+    if axes.directions is not None:
+        return plain @ np.linalg.inv(axes.directions).astype(np.float32)
     return plain.take(np.argsort(axes.order))
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._density import Density, are_clear, class_places
+from ._latents import nats_of
 from ._style import (
     FAINT,
     FEW,
@@ -162,7 +163,7 @@ class LatentDisplay:
             codes=np.asarray(estimator.transform(X)),
             y=y,
             components=components,
-            kl_per_latent=getattr(final, "diagnostics_", {}).get("kl_per_latent"),
+            kl_per_latent=nats_of(final),
             unit=None if axes is None else np.abs(axes.unit),
             estimator_name=name,
         )

@@ -28,8 +28,9 @@ def fitted_with(caller: str, estimator, *methods: str):
 
 
 def nats_of(estimator) -> np.ndarray | None:
-    """Nats that each latent carries, where they are known."""
-    return getattr(estimator, "diagnostics_", {}).get("kl_per_latent")
+    """Nats that each latent, or axis of codes, carries, where they are known."""
+    known = getattr(estimator, "diagnostics_", {}).get("kl_per_latent")
+    return known if known is None else getattr(estimator, "explained_", known)
 
 
 def names_of(estimator) -> list:
