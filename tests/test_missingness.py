@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from components import SEEDS, blocks_of, random_batch, tiny_vae
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, special, stats
 from test_exactness import factor_data, planted
 
@@ -251,5 +251,10 @@ def test_a_stack_imputes_by_its_best_member():
         2, n_members=2, missingness="self_masking", hidden_layer_sizes=(8,), max_iter=2,
         random_state=0,
     ).fit(holed)  # fmt: skip
-    assert np.isfinite(model.impute(holed)).all()
+    best, imputed = model.best_member_, model.impute(holed)
+    assert np.isfinite(imputed).all()
     assert model.vae_.missingness.slope.shape == (2, 1, 1, 6)
+    with torch.no_grad():
+        for weight in model.vae_.parameters():
+            weight[1 - best] += 1.0
+    assert_array_equal(model.impute(holed), imputed)

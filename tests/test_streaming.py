@@ -16,6 +16,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
+from skvae._component_search import ComponentSearch
 from skvae.model_selection import StackedGridSearchCV
 from skvae.noise import Noise
 from skvae.streaming import Stream, sample_of, source_of
@@ -340,9 +341,14 @@ def test_partial_fit_takes_an_epoch_of_a_stream(numbers, small_samples):
     assert not np.allclose(vae.transform(X), codes, atol=0.01)
 
 
-def test_the_number_of_latents_is_chosen_on_the_sample(numbers, small_samples):
+def test_the_number_of_latents_is_chosen_on_the_sample(numbers, small_samples, monkeypatch):
+    seen, run = [], ComponentSearch.run
+    monkeypatch.setattr(
+        ComponentSearch, "run", lambda self: (seen.append(len(self.X)), run(self))[1]
+    )
     vae = VAETransformer(**{**SETTINGS, "n_components": "auto"}).fit(pa.Table.from_pandas(numbers))
     assert vae.transform(numbers).shape == (N_ROWS, vae.n_components_)
+    assert seen == [600]
 
 
 def test_a_stacked_search_trains_on_all_rows(numbers, small_samples, monkeypatch):
