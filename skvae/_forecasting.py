@@ -54,6 +54,8 @@ class ForecastingMixin:
 
         Raises
         ------
+        TypeError
+            If a column is one of labels or dates.
         ValueError
             If the model has conditions, if ``X`` is too wide or a row has no observed cell, or if
             ``n_steps`` leaves no step to go by.
@@ -68,6 +70,12 @@ class ForecastingMixin:
             raise ValueError(
                 f"{asker} moves cells from column to column, and columns that are conditions "
                 "have no next step. Use impute, or fit with condition=None."
+            )
+        labels = [c for c in self.codec_.columns_ if c.form.role in ("categorical", "datetime")]
+        if labels:
+            raise TypeError(
+                f"{asker} takes columns for the steps of sequences of numbers, and column "
+                f"{labels[0].name!r} held none in fit. Fit to sequences, or use impute."
             )
         X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
         width = self.vae_.network.step_width

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 
-from skvae import VAEImputer, VAESynthesizer, VAETransformer
+from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
 
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
 
@@ -75,3 +75,20 @@ def test_labels_stay_out_of_other_containers():
         assert type(of_array.reconstruct(numbers)) is np.ndarray
     of_frame = VAETransformer(2, max_iter=2, random_state=0).set_output(transform="polars")
     assert type(of_frame.fit(X).reconstruct(X)) is pl.DataFrame
+
+
+@pytest.mark.parametrize("score_function", ["local", "elbo"])
+def test_explanations_have_the_levels_of_the_columns(score_function):
+    levels = [("size", "x"), ("size", "y"), ("size", "z"), ("label", "kind")]
+    columns = pd.MultiIndex.from_tuples(levels, names=["what", "which"])
+    settings = {"score_function": score_function, "max_iter": 2, "random_state": 0}
+    rows = X.set_axis(columns, axis=1)
+    detector = VAEOutlierDetector(2, **settings).fit(rows)
+    told = detector.explain(rows[:3])
+    assert told.columns[:4].equals(columns) and told["size"].shape == (3, 3)
+    assert told.columns[4:].tolist() == ([("(code)", "")] if score_function == "elbo" else [])
+    plain = VAEOutlierDetector(2, **settings).fit(X).explain(X[:3])
+    assert_array_equal(told, plain)
+    assert plain.columns[:4].equals(X.columns)
+    repaired, changed = detector.repair(rows)
+    assert changed.columns.equals(columns) and repaired.columns.equals(columns)

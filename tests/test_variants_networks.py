@@ -4,6 +4,7 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from components import SEEDS, tiny_vae
@@ -487,3 +488,6 @@ def test_forecasts_that_cannot_be_made_are_refused(forecaster):
     vae = quick("mlp", condition=[0]).fit(waves(40, 0)[1])
     with pytest.raises(ValueError, match="fit with condition=None"):
         vae.forecast(X)
+    labels = pd.DataFrame({"a": [0.0, 1.0, 2.0] * 9, "b": ["u", "v", "w"] * 9})
+    with pytest.raises(TypeError, match="steps of sequences .* column 'b' held none in fit"):
+        quick("mlp").fit(labels).forecast(labels)

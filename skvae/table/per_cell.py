@@ -30,8 +30,14 @@ def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
     0  0.0  0.0
     1  0.0  0.0
     """
-    index = X.index if isinstance(X, pd.DataFrame) else None
-    return pd.DataFrame(values, index=index, columns=list(names))
+    if not isinstance(X, pd.DataFrame):
+        return pd.DataFrame(values, columns=list(names))
+    columns: Any = list(names)
+    if X.columns.nlevels > 1:
+        rest = ("",) * (X.columns.nlevels - 1)
+        tuples = [name if isinstance(name, tuple) else (name, *rest) for name in names]
+        columns = pd.MultiIndex.from_tuples(tuples, names=X.columns.names)
+    return pd.DataFrame(values, index=X.index, columns=columns)
 
 
 def numbers_of(X: Any) -> np.ndarray:
