@@ -6,11 +6,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context
-from sklearn.utils._param_validation import (
-    Interval,
-    RealNotInt,
-    StrOptions,
-)
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import _num_samples
 
 from ._base import BaseVAE
 from ._explanation import ExplanationMixin
@@ -168,7 +166,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
     contamination_ : float
         Share of outliers among the training rows, as given or as estimated.
     held_out_scores_ : ndarray
-        Scores of the rows that stopped the training, or of all rows where none did.
+        Scores of the rows that stopped the training, or of all rows where none did; of long
+        tables, and with ``contamination="auto"``, of those among the 10,000 that are kept.
     calibration_scores_ : list of ndarray
         Scores of the rows kept aside, or of each fold by the model that has not seen it.
     fold_detectors_ : list of VAEOutlierDetector
@@ -365,9 +364,16 @@ class VAEOutlierDetector(  # type: ignore[misc]
         held_out = self._fit_trimmed(X, sample_weight, fit_rows, self.warm_start)
         self.score_ = self._resolve_score()
         with self._arithmetic():
-            scores = self.score_.fit_rows(self, X, held_out)
-        self.constants_ = Constants(self.codec_, len(scores))
+            places, scores = self.score_.fit_rows(self, X, held_out)
+            n_rows, judged = _num_samples(X), np.flatnonzero(np.isin(places, held_out))
+            if len(places) < n_rows and (self.contamination != "auto" or not len(judged)):
+                places, scores = np.arange(n_rows), self.score_.rows(self, X)
+        self.constants_ = Constants(self.codec_, n_rows)
         self._fit_explanation(X, held_out)
+        if len(places) < n_rows:
+            # Rows that stand for the table say what is common in it.
+            X, held_out = _safe_indexing(X, places), judged
+            sample_weight = None if sample_weight is None else sample_weight[places]
         self._set_threshold(X, sample_weight, held_out, scores)
 
     @by_parts

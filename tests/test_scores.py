@@ -326,6 +326,15 @@ def test_long_tables_are_compared_with_some_of_their_rows(monkeypatch):
     assert len(detector.score_.reference_.inputs) == 80
     scores = detector.score_samples(X)
     assert_array_equal(scores[:9], detector.score_samples(X[:9]))
+    # Those that are kept say where the threshold lies, but for a share of all rows.
+    assert 5 < len(detector.held_out_scores_) < 20
+    assert set(detector.held_out_scores_) < set(scores)
+    given = VAEOutlierDetector(contamination=0.15, **QUICK).fit(X)
+    assert (given.predict(X) < 0).sum() == 30
+    assert len(given.held_out_scores_) == 30
+    weights = np.ones(200)
+    none = VAEOutlierDetector(validation_fraction=0.005, **QUICK).fit(X, sample_weight=weights)
+    assert len(none.held_out_scores_) == 80
     assert stats.spearmanr(scores, VAEOutlierDetector(**QUICK).fit(X).score_samples(X))[0] > 0.8
 
 

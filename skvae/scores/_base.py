@@ -39,9 +39,20 @@ class Score(BaseEstimator):
         """
         return self
 
-    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
-        """Fit, and score the training rows, ``(n_samples,)``; parameters are those of ``fit``."""
-        return self.fit(model, X, held_out).rows(model, X)
+    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fit, and score as many training rows as stand for the table.
+
+        Parameters are those of ``fit``.
+
+        Returns
+        -------
+        places : ndarray of int
+            Which rows, in rising order.
+        scores : ndarray
+            Theirs.
+        """
+        scores = self.fit(model, X, held_out).rows(model, X)
+        return np.arange(len(scores)), scores
 
     def rows(self, model: Any, X) -> np.ndarray:
         """Score of each row.

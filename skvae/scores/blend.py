@@ -122,22 +122,11 @@ class BlendedScore(Score):
         ValueError
             If the table is sparse.
         """
-        self._fit(model, X, held_out)
+        self.fit_rows(model, X, held_out)
         return self
 
-    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> np.ndarray:
-        """Fit, and score the training rows, which the fit has looked at already."""
-        chosen, surprise = self._fit(model, X, held_out)
-        scores = np.empty(_num_samples(X))
-        others = np.setdiff1d(np.arange(len(scores)), chosen)
-        scores[chosen] = -surprise
-        for start in range(0, len(others), ROWS_AT_ONCE):
-            part = others[start : start + ROWS_AT_ONCE]
-            scores[part] = self.rows(model, _safe_indexing(X, part))
-        return scores
-
-    def _fit(self, model: Any, X, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the reference rows and their surprise."""
+    def fit_rows(self, model: Any, X, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fit; the fit has looked at the rows of the reference already."""
         if issparse(X):
             raise ValueError(
                 f"{type(self).__name__} of {type(model).__name__} compares dense rows, and the "
@@ -173,7 +162,7 @@ class BlendedScore(Score):
             # Of the whole table, of which only a part is ever encoded.
             parts = [reference] if whole else (part for _, part in model._parts(X)[1])
             self.keys_ = np.unique(np.concatenate([row_keys(part.inputs) for part in parts]))
-        return chosen, surprise
+        return chosen, -surprise
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -319,7 +308,9 @@ def _surroundings(
 def _chosen(n_rows: int, random_state) -> np.ndarray:
     if n_rows <= MOST_REFERENCE_ROWS:
         return np.arange(n_rows)
-    generator = check_random_state(random_state)
+    # Of another stream than that which holds rows out of the training, by the same seed.
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    generator = np.random.RandomState(seed)
     return np.sort(generator.permutation(n_rows)[:MOST_REFERENCE_ROWS])
 
 
