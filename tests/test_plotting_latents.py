@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvae import VAEOutlierDetector, VAETransformer
 from skvae.exceptions import PosteriorCollapseWarning
+from skvae.networks import Convolutional
 from skvae.plotting import ReconstructionDisplay, SensitivityDisplay, TraversalDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -172,6 +173,17 @@ def test_strips_of_images(images):
     np.testing.assert_allclose(picture[18:, 27:].ravel(), display.rows[2][3], rtol=1e-6)
     assert np.ma.getmaskarray(picture)[8].all() or np.isnan(picture[8]).all()
     assert display.columns_ == [] and display.legend_ is None
+
+
+@pytest.mark.parametrize("display", [TraversalDisplay, ReconstructionDisplay])
+def test_a_network_of_images_says_their_shape(display):
+    network = Convolutional((8, 8), channels=(4,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PosteriorCollapseWarning)
+        settings = {"network": network, "max_iter": 1, "random_state": 0}
+        vae = VAETransformer(2, **settings).fit(DIGITS[:60])
+    assert draw(display.from_estimator(vae, DIGITS[:9])).image_shape == (8, 8)
+    assert draw(display.from_estimator(vae, DIGITS[:9], columns=[20])).columns_ == ["x20"]
 
 
 def test_images_of_colours_and_wrong_shapes(images):

@@ -12,7 +12,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skvae import VAEImputer, VAETransformer
 from skvae.metrics import column_shapes, pair_trends
-from skvae.plotting import ImputationDisplay, MissingnessDisplay, SampleDisplay
+from skvae.plotting import (
+    ImputationDisplay,
+    MissingnessDisplay,
+    ReconstructionDisplay,
+    SampleDisplay,
+)
 from skvae.plotting._associations import associations, levels_by_column
 from skvae.plotting._margins import _edges
 from skvae.plotting._tables import OTHERS, frame_of, levels_of, shares_of
@@ -290,6 +295,20 @@ def test_sample_of_an_estimator():
     assert display.synthetic.shape == (50, 13)
     assert title(display).startswith("50 synthetic rows against 178 real ones")
     assert title(display).endswith("2 of 13 columns drawn")
+
+
+def test_columns_with_levels_are_columns_and_no_pairs():
+    table = mixed()[["size", "count", "shape"]]
+    table.columns = pd.MultiIndex.from_tuples([("a", "size"), ("a", "count"), ("b", "shape")])
+    with_holes, _ = with_gaps(table)
+    completed = with_holes.fillna({column: table[column].iloc[0] for column in table})
+    display = ImputationDisplay(X=with_holes, tables=[completed])
+    assert set(display.plot().columns_) == set(table.columns)
+    size, count, _ = table.columns
+    display = ImputationDisplay(X=with_holes, tables=[completed], columns=[count, (size, count)])
+    assert display.plot().columns_ == [count, (size, count)]
+    scores = ReconstructionDisplay(original=table, reconstruction=completed).plot().scores_
+    assert list(scores) == list(table.columns)
 
 
 @pytest.mark.parametrize("parts", ["margins", "associations"])

@@ -179,14 +179,14 @@ class ImputationDisplay:
                 )
         frame = frame.mask(missing)
         self.columns_, n_left_out = self._chosen(caller, missing, tables[0])
-        with_pairs = any(isinstance(column, tuple) for column in self.columns_)
+        with_pairs = any(_is_pair(column, frame) for column in self.columns_)
         height = 2.3 if with_pairs else 1.8
         where, panels = small_multiples(caller, ax, len(self.columns_), height)
         self.figure_, self.axes_ = where.figure, panels
         groups: list = []
         marks: dict = {}
         for panel, column in zip(panels, self.columns_):
-            if isinstance(column, tuple):
+            if _is_pair(column, frame):
                 marks |= _draw_pair(caller, panel, column, frame, tables[0], missing)
                 continue
             gaps = missing[column].to_numpy()
@@ -211,7 +211,7 @@ class ImputationDisplay:
         if self.columns is not None:
             chosen = []
             for column in self.columns:
-                pair = isinstance(column, tuple) and column not in list(missing.columns)
+                pair = _is_pair(column, missing)
                 found = chosen_columns(caller, missing, column if pair else [column])
                 if pair and len(found) != 2:
                     raise ValueError(f"{caller} draws columns and pairs of them, got {column!r}.")
@@ -236,6 +236,11 @@ class ImputationDisplay:
             else f"{what if self.drawn else 'Best guess'} for the missing cell"
         )
         return f"{title}; {n_left_out} more columns have gaps" if n_left_out else title
+
+
+def _is_pair(column, frame) -> bool:
+    """Whether this means two columns; the name of one that has levels is a tuple, too."""
+    return isinstance(column, tuple) and column not in list(frame.columns)
 
 
 def _named(table, estimator, X):

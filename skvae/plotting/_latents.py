@@ -27,6 +27,13 @@ def fitted_with(caller: str, estimator, *methods: str):
     return estimator
 
 
+def image_shape_of(estimator, image_shape, columns) -> tuple[int, ...] | None:
+    """That of rows which are images: as asked for, or of the network where no columns are."""
+    if image_shape is not None or columns is not None or estimator.condition is not None:
+        return image_shape
+    return getattr(estimator.vae_.network, "image_shape", None)
+
+
 def nats_of(estimator) -> np.ndarray | None:
     """Nats that each latent, or axis of codes, carries, where they are known."""
     known = getattr(estimator, "diagnostics_", {}).get("kl_per_latent")

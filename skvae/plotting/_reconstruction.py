@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from ._grid import PANEL_WIDTH, SMALL, TINY, place
 from ._images import as_images, mosaic, pixel_limits, show_pixels
-from ._latents import fitted_with
+from ._latents import fitted_with, image_shape_of
 from ._margins import GROUND, NOTE, _few_ticks, _short_number
 from ._style import BLUE, FAINT, INK, VERMILION, axes, write_title
 from ._tables import chosen_columns, frame_of, kind_of, labels_of, levels_of, numbers_of, shortened
@@ -91,7 +91,8 @@ class ReconstructionDisplay:
         columns : list of str or int, default=None
             Columns whose cells are drawn; None takes the 3 best and the 3 worst.
         image_shape : tuple of int, default=None
-            Height and width, and perhaps channels, of rows that are images.
+            Height and width, and perhaps channels, of rows that are images; None takes those of
+            the network, unless ``columns`` are asked for.
         ax : matplotlib Axes, default=None
             Its place is divided; None makes a figure.
         name : str, default=None
@@ -109,7 +110,7 @@ class ReconstructionDisplay:
             original=X,
             reconstruction=estimator.reconstruct(X),
             columns=columns,
-            image_shape=image_shape,
+            image_shape=image_shape_of(estimator, image_shape, columns),
             estimator_name=name,
         )
         return display.plot(ax, **kwargs)
@@ -205,7 +206,7 @@ class ReconstructionDisplay:
                     markersize=4.5, label=label, clip_on=False, zorder=3,
                 )  # fmt: skip
         if is_label.any():
-            commonest = [chance[column] for column in np.array(bars, dtype=object)[is_label]]
+            commonest = [chance[bars[place]] for place in np.flatnonzero(is_label)]
             style = {"color": NOTE, "markersize": 8, "label": "commonest category"}
             ax.plot(commonest, heights[is_label], "|", **style)
             legend = {"frameon": False, "fontsize": TINY, "labelcolor": INK, "handlelength": 1.0}

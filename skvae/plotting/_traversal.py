@@ -6,7 +6,14 @@ import numpy as np
 
 from ._grid import SMALL, TINY, shape_of, small_multiples
 from ._images import as_images, mosaic, pixel_limits, show_pixels
-from ._latents import chosen_components, fitted_with, names_of, nats_of, with_nats
+from ._latents import (
+    chosen_components,
+    fitted_with,
+    image_shape_of,
+    names_of,
+    nats_of,
+    with_nats,
+)
 from ._margins import _few_ticks, _short_number
 from ._style import FAINT, FEW, INK, axes, number, write_title
 from ._tables import chosen_columns, frame_of, kind_of, labels_of, levels_of, shortened
@@ -122,7 +129,8 @@ class TraversalDisplay:
         columns : list of str or int, default=None
             Columns to draw; None takes the 8 that move the most.
         image_shape : tuple of int, default=None
-            Height and width, and perhaps channels, of rows that are images.
+            Height and width, and perhaps channels, of rows that are images; None takes those of
+            the network, unless ``columns`` are asked for.
         n_steps : int, default=None
             Rows per traversal; None takes 41 for tables and 11 for images.
         ax : matplotlib Axes or array of Axes, default=None
@@ -141,6 +149,7 @@ class TraversalDisplay:
         fitted_with(caller, estimator, "inverse_transform", "sensitivities")
         X = estimator.sample(N_DRAWN, random_state=0) if X is None else X
         codes = np.asarray(estimator.transform(X), dtype=float)
+        image_shape = image_shape_of(estimator, image_shape, columns)
         is_image = image_shape is not None
         nats = nats_of(estimator)
         chosen = chosen_components(
