@@ -25,7 +25,7 @@ from test_variants_conditions import (
 from skvae import VAEOutlierDetector, VAETransformer
 from skvae.exceptions import ExportError
 from skvae.model_selection import StackedGridSearchCV
-from skvae.scores import SCORES
+from skvae.scores import SCORES, ConditionalScore
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -248,6 +248,20 @@ def test_explanations_are_of_the_other_columns(fitted, name):
     total = (told + found.typical_cells_).sum(axis=1)
     assert_allclose(total, found.score_samples(X), rtol=1e-5, atol=1e-3)
     assert told.iloc[30:].sum(axis=1).mean() < told.iloc[:30].sum(axis=1).mean() - 3.0
+
+
+def test_cells_of_a_rare_context_are_explained_by_it():
+    rng = np.random.default_rng(0)
+    kind = rng.choice(3, 1500, p=[0.7, 0.285, 0.015])
+    columns = [np.array([0.0, 2.0, 14.0])[kind], np.array([4.0, -4.0, 0.0])[kind]]
+    X = pd.DataFrame(np.column_stack(columns) + rng.normal(size=(1500, 2)), columns=["a", "b"])
+    X["kind"] = pd.Categorical.from_codes(kind, list("xyz"))
+    blamed = []
+    # Rows that are unlikely before it is known what goes with their kind are not left out.
+    for score in ("auto", ConditionalScore(trim=0.05)):
+        found = detector(condition="kind", n_components=1, max_iter=10, score_function=score)
+        blamed.append(found.fit(X).explain(X[kind == 2])["a"].median())
+    assert blamed[0] > -3 > -8 > blamed[1]
 
 
 @pytest.mark.parametrize("name", ["conditional", "likelihood"])

@@ -85,7 +85,9 @@ class CellSurprise(Statistic):
 
     def fit(self, model: Any, encoded: Any, held_out: np.ndarray) -> CellSurprise:
         """Train the conditional model."""
-        self.conditional_ = ConditionalScore(trim=TRIM).fit_encoded(model, encoded, held_out)
+        # Rows of a rare condition are all unlikely before it is known what goes with it.
+        trim = 0.0 if model.codec_.n_conditions_ else TRIM
+        self.conditional_ = ConditionalScore(trim=trim).fit_encoded(model, encoded, held_out)
         return self
 
     def learn(self, model: Any, encoded: Any, rows: Described) -> np.ndarray:
