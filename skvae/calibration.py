@@ -24,6 +24,8 @@ DECODED_ROWS = 4096
 MAX_ROWS = 4096
 # Weighing asks for many draws of a row: so many rows tell each noise to some percent.
 WEIGHED_ROWS = 1024
+# Few rows are drawn several times for the prior: one code of each tells little of its width.
+PRIOR_CODES = 2048
 SCORED_ROWS = 512
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
@@ -64,9 +66,10 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     index = _by_weight(rows, train_index)
     parts = rows.parts(index)
     found = [vae.infer(p.inputs, codes=p.codes) for p in parts]
-    codes = torch.cat([posterior.rsample(noise)[:, 0] for posterior in found], 1)
+    n_draws = min(max(PRIOR_CODES // index.shape[1], 1), N_DRAWS)
+    codes = torch.cat([posterior.rsample(noise, n_draws) for posterior in found], 2)
     if vae.moves:
-        codes = codes - means_under_conditions(vae, rows, index)
+        codes = codes - means_under_conditions(vae, rows, index)[:, None]
     vae.calibrate_prior(found, codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:

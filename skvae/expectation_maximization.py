@@ -47,12 +47,14 @@ class FittedMixture:
 
     @classmethod
     def fit(
-        cls, codes, n_mixture, seed, full=True, reg_covar=1e-3, tol=1e-3, max_iter=200
+        cls, codes, n_mixture, seed, full=True, reg_covar=1e-3, tol=1e-3, max_iter=200, n_pooled=0
     ) -> FittedMixture:
         """Maximise the likelihood of ``codes (rows, latents)``.
 
         Starts at the better of two k-means clusterings, and stops once an iteration gains
-        less than ``tol`` nats per row.  ``reg_covar`` is added to every variance.
+        less than ``tol`` nats per row.  ``reg_covar`` is added to every variance.  ``n_pooled``
+        rows beside those of each normal have the mean covariance of all normals: normals of few
+        rows are then as wide as the others.
         """
         codes = np.asarray(codes, dtype=np.float64)
         if not np.isfinite(codes).all():
@@ -61,7 +63,7 @@ class FittedMixture:
         scale[scale == 0] = 1.0
         centred = codes - centre
         reg = np.maximum(reg_covar / scale**2, FLOOR)
-        em = _ExpectationMaximization(centred / scale, full, reg)
+        em = _ExpectationMaximization(centred / scale, full, reg, n_pooled)
         random = np.random.RandomState(seed)
         columns = np.ascontiguousarray(centred.T)
         starts = [em.step(_k_means(columns, n_mixture, random)) for _ in range(N_STARTS)]
@@ -89,13 +91,14 @@ class _State:
 class _ExpectationMaximization:
     """One iteration over standardised codes ``(rows, latents)``."""
 
-    def __init__(self, X: np.ndarray, full: bool, reg: np.ndarray):
+    def __init__(self, X: np.ndarray, full: bool, reg: np.ndarray, n_pooled: float):
         n_rows, n_latents = X.shape
         self.shape: _Full | _Diagonal = _Full(n_latents) if full else _Diagonal(n_latents)
         by_products = n_latents <= MAX_PRODUCT_LATENTS or not full
         self.rows = (_ByProducts if by_products else _ByComponent)(X, self.shape)
         self.reg = np.where(self.shape.i == self.shape.j, reg[self.shape.i], 0.0)
         self.shared = self.rows.sums(np.full((1, n_rows), SHARED_ROWS / n_rows))
+        self.n_pooled = n_pooled
         self.constant = -0.5 * n_latents * np.log(2 * np.pi)
 
     def step(self, responsibilities: np.ndarray) -> _State:
@@ -104,8 +107,10 @@ class _ExpectationMaximization:
         count, first, second = (own + shared for own, shared in zip(sums, self.shared))
         means = first / count[:, None]
         covariance = second / count[:, None] - means[:, self.shape.i] * means[:, self.shape.j]
-        whitening = self.shape.whitening(covariance + self.reg)
         weights = count / count.sum()
+        pooled = (self.n_pooled / (count + self.n_pooled))[:, None]
+        covariance += pooled * (weights @ covariance - covariance)
+        whitening = self.shape.whitening(covariance + self.reg)
         constant = np.log(weights) + self.shape.log_det(whitening) + self.constant
         joint = self.rows.log_density(constant, means, whitening)
         top = joint.max(0)

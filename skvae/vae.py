@@ -171,11 +171,15 @@ class VAE(Component):
         return self.found(rows), self.over(prior)
 
     def calibrate_prior(self, found: list, codes: np.ndarray, seeds) -> None:
-        """Refit the prior to posteriors, part by part, and a code drawn from each."""
+        """Refit the prior to posteriors, part by part, and to draws from them.
+
+        ``codes`` are ``(members, draws, rows, n_latents)``.
+        """
         continuous = self.posterior.continuous(codes)
         if continuous is not None:
-            self.prior.calibrate(continuous, seeds)
-        self.posterior.calibrate_prior(found, codes)
+            members, n_draws, _, n_latents = continuous.shape
+            self.prior.calibrate(continuous.reshape(members, -1, n_latents), seeds, n_draws)
+        self.posterior.calibrate_prior(found, codes[:, 0])
 
     @property
     def n_noisy(self) -> int:

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 
+from skvae import VAETransformer, expectation_maximization
 from skvae import distributions as D
-from skvae import expectation_maximization
 from skvae._component import Shapes
 from skvae.expectation_maximization import FittedMixture
 from skvae.factor_model import linear_model
@@ -159,6 +159,36 @@ def test_held_out_rows_are_as_likely_as_under_scikit_learn():
     assert np.mean(gains) > -2 * np.std(gains) / np.sqrt(len(gains)) - 0.01
 
 
+def test_with_all_rows_pooled_normals_are_those_of_one_covariance(full):
+    codes, label = clusters(n_clusters=4)
+    fit = FittedMixture.fit(codes, 4, seed=0, full=full, reg_covar=0.0, n_pooled=1e12)
+    within = sum((label == k).mean() * np.cov(codes[label == k].T, bias=True) for k in range(4))
+    expected = within if full else np.diag(np.diag(within))
+    assert_allclose(covariances(fit), np.stack([expected] * 4), rtol=1e-5, atol=1e-5)
+    assert_allclose(np.sort(fit.weights), np.sort(np.bincount(label) / len(label)), atol=1e-9)
+    alone = covariances(FittedMixture.fit(codes, 4, seed=0, full=full, reg_covar=0.0))
+    assert np.abs(alone - expected).max() > 0.5, "each is of its own in any case"
+
+
+def test_one_normal_is_the_same_with_pooled_rows(full):
+    fits = [FittedMixture.fit(blurred(), 1, 0, full, n_pooled=n) for n in (0, 50)]
+    assert_allclose(fits[0].whitening, fits[1].whitening, rtol=1e-12)
+
+
+def test_normals_of_few_rows_predict_better_with_pooled_ones(full):
+    gains = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        centres = 20.0 * rng.normal(size=(8, 4))
+        train, test = (
+            np.repeat(centres, n, axis=0) + rng.normal(size=(8 * n, 4)) for n in (8, 100)
+        )
+        alone, pooled = (FittedMixture.fit(train, 8, seed, full, n_pooled=n) for n in (0, 6))
+        gains.append(np.mean(log_density(pooled, test) - log_density(alone, test)))
+    # A variance of eight rows is off by half; a covariance of so few is far from the truth.
+    assert min(gains) > (1.0 if full else 0.05)
+
+
 PAIR = np.repeat([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]], 20, axis=0)
 NORMAL = np.random.default_rng(0).normal(size=(60, 3))
 DEGENERATE = {
@@ -222,6 +252,42 @@ def test_prior_of_a_member_does_not_depend_on_the_others():
     for member in range(3):
         for ours, alone in zip(together, fitted([member])):
             assert torch.equal(ours[member], alone[0])
+
+
+@pytest.mark.parametrize(("n_rows", "n_normals"), [(40, 1), (70, 2), (500, 15), (900, 20)])
+def test_normals_are_as_many_as_there_are_rows_for_them_and_draws_are_no_rows(n_rows, n_normals):
+    codes = blurred(n_rows, n_latents=2)[None]
+    for n_draws in (1, 3):
+        prior = clone(Aggregate()).build(Shapes(2, 2, ()), Noise([0]))
+        prior.calibrate(np.concatenate([codes] * n_draws, 1), [0], n_draws)
+        assert prior.loc.shape[1] == n_normals
+
+
+def test_rows_all_drawn_as_often_give_the_prior_of_one_draw():
+    codes = clusters(160, 4, n_latents=2)[0]
+    points = torch.tensor(codes[None, None], dtype=torch.float32)
+
+    def density(n_times, n_draws):
+        prior = clone(Aggregate(4)).build(Shapes(2, 2, ()), Noise([0]))
+        prior.calibrate(np.concatenate([codes] * n_times)[None], [0], n_draws)
+        return prior.eval()().log_prob(points)
+
+    assert_allclose(density(4, 4), density(1, 1), atol=1e-3)
+    # Four times as many rows leave the covariances nearer to their own.
+    assert (density(4, 1) - density(1, 1)).abs().max() > 0.05
+
+
+@pytest.mark.filterwarnings("ignore::skvae.exceptions.PosteriorCollapseWarning")
+@pytest.mark.parametrize(("n_rows", "n_draws"), [(60, 8), (600, 4), (3000, 1)])
+def test_few_rows_are_drawn_several_times_for_the_prior(n_rows, n_draws, monkeypatch):
+    given = []
+    monkeypatch.setattr(Aggregate, "calibrate", lambda self, *args: given.append(args))
+    X = blurred(n_rows, n_latents=4)
+    VAETransformer(2, max_iter=1, random_state=0, validation_fraction=0.2).fit(X)
+    (codes, _, found) = given[-1]
+    assert found == n_draws and codes.shape[1] == n_draws * (n_rows - n_rows // 5)
+    # Draws, not one code over and over.
+    assert len(np.unique(codes[0, :, 0])) == codes.shape[1]
 
 
 # ------------------------------------------------------------------- the start of the training

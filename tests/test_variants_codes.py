@@ -222,6 +222,17 @@ def test_flow_finds_the_ring_that_a_mixture_misses_and_no_ring_in_normal_codes()
         assert gain[0] < scores[1] - scores[0] < gain[1]
 
 
+def test_flow_is_fitted_to_one_draw_of_each_row():
+    codes = np.concatenate([ring(200)[None], ring(200, 1)[None]], 1)
+    fits = {}
+    for place, n_draws in ((slice(None), 2), (slice(None, 200), 1), (slice(None), 1)):
+        flow = clone(PRIORS["flow"]).build(Shapes(3, 2, ()), Noise([0]))
+        flow.calibrate(codes[:, place], [0], n_draws)
+        fits[place.stop, n_draws] = flow.weight_in
+    assert torch.equal(fits[None, 2], fits[200, 1])
+    assert not torch.equal(fits[None, 2], fits[None, 1])
+
+
 def test_flow_of_a_member_is_that_of_the_member_alone():
     codes = np.stack([ring(200), ring(200, 1)])
     z = torch.tensor(codes[:, None, :20], dtype=torch.float32)

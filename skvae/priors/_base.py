@@ -32,8 +32,17 @@ class Prior(Component):
     def start(self, inputs: Tensor) -> None:
         """Begin training with pseudo-inputs at these rows, one for each."""
 
-    def calibrate(self, codes: np.ndarray, seeds) -> None:
-        """Refit to the codes ``(members, n_samples, n_components)`` after training."""
+    def calibrate(self, codes: np.ndarray, seeds, n_draws: int = 1) -> None:
+        """Refit to the codes ``(members, n_draws * n_samples, n_components)`` after training.
+
+        Parameters
+        ----------
+        codes : ndarray
+            ``n_draws`` of all rows, one set of draws after the other.
+        seeds : sequence of int
+            One per member.
+        n_draws : int, default=1
+        """
 
     def uncalibrate(self) -> None:
         """Forget the calibration."""

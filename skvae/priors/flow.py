@@ -71,10 +71,12 @@ class Flow(Aggregate):
         network = MaskedNetwork(*(getattr(self, name) for name in MaskedNetwork._fields))
         return distributions.AutoregressiveCodes(network, base, self.share)
 
-    def calibrate(self, codes: np.ndarray, seeds) -> None:
+    def calibrate(self, codes: np.ndarray, seeds, n_draws: int = 1) -> None:
         """Fit the mixture, then the flow, to the codes of each member."""
         self.uncalibrate()
-        super().calibrate(codes, seeds)
+        super().calibrate(codes, seeds, n_draws)
+        # One of each row: what is held out would not be new beside another draw of its row.
+        codes = codes[:, : codes.shape[1] // n_draws]
         if codes.shape[1] < MIN_ROWS:
             return
         fits = [self._fit(m, codes[m], int(seed)) for m, seed in enumerate(seeds)]

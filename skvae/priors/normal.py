@@ -15,6 +15,10 @@ from ..noise import Noise
 from ._base import Prior
 
 MAX_FITTED_ROWS = 10_000
+# A normal is fitted to so many rows per latent at least, and to so many in all.
+ROWS_PER_LATENT, LEAST_ROWS = 4, 32
+# From so many rows per latent on covariances are full.
+FULL_ROWS_PER_LATENT = 5
 
 
 class StandardNormal(Prior):
@@ -92,7 +96,7 @@ class Aggregate(StandardNormal):
 
     Parameters
     ----------
-    n_mixture_components : int, default=10
+    n_mixture_components : int, default=20
         Largest number of full-covariance normals; fewer are used where rows are few.
 
     Examples
@@ -104,12 +108,14 @@ class Aggregate(StandardNormal):
     References
     ----------
     Ghosh et al., From Variational to Deterministic Autoencoders, 2020; Dai and Wipf,
-    Diagnosing and Enhancing VAE Models, 2019.
+    Diagnosing and Enhancing VAE Models, 2019; Friedman, Regularized Discriminant Analysis, 1989,
+    for covariances drawn to their mean, by as much as Fraley and Raftery, Bayesian
+    Regularization for Normal Mixture Estimation, 2007, let a prior weigh.
     """
 
     _parameter_constraints = {"n_mixture_components": [Interval(Integral, 1, None, closed="left")]}
 
-    def __init__(self, n_mixture_components=10):
+    def __init__(self, n_mixture_components=20):
         super().__init__()
         self.n_mixture_components = n_mixture_components
 
@@ -119,12 +125,14 @@ class Aggregate(StandardNormal):
             return super().forward()
         return distributions.NormalMixture(self.log_weights, self.loc, self.whitening)
 
-    def calibrate(self, codes: np.ndarray, seeds) -> None:
+    def calibrate(self, codes: np.ndarray, seeds, n_draws: int = 1) -> None:
         """Fit the mixture to the codes of each member."""
-        n_samples, n_latents = codes.shape[1:]
-        n_rows = min(n_samples, MAX_FITTED_ROWS)
-        n_mixture = int(np.clip(n_rows // (10 * n_latents), 1, self.n_mixture_components))
-        fits = [_fit_mixture(m, n_rows, n_mixture, int(s)) for m, s in zip(codes, seeds)]
+        n_latents = codes.shape[2]
+        draws = codes.reshape(len(codes), n_draws, -1, n_latents)
+        n_rows = min(draws.shape[2], MAX_FITTED_ROWS)
+        least = max(ROWS_PER_LATENT * n_latents, LEAST_ROWS)
+        n_mixture = int(np.clip(n_rows // least, 1, self.n_mixture_components))
+        fits = [_fit_mixture(m, n_rows, n_mixture, int(s)) for m, s in zip(draws, seeds)]
         for name, attribute in (
             ("log_weights", "weights"),
             ("loc", "means"),
@@ -142,8 +150,11 @@ class Aggregate(StandardNormal):
             self._buffers.pop(name, None)
 
 
-def _fit_mixture(codes: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> FittedMixture:
-    codes = codes[np.random.RandomState(seed).permutation(len(codes))[:n_rows]]
+def _fit_mixture(draws: np.ndarray, n_rows: int, n_mixture: int, seed: int) -> FittedMixture:
+    n_draws, n_samples, n_latents = draws.shape
+    chosen = np.random.RandomState(seed).permutation(n_samples)[:n_rows]
+    codes = draws[:, chosen].reshape(-1, n_latents)
     # A covariance of many latents from few rows would be far too sure of itself.
-    full = n_rows >= 10 * codes.shape[1]
-    return FittedMixture.fit(codes, n_mixture, seed, full)
+    full = n_rows >= FULL_ROWS_PER_LATENT * n_latents
+    # As many rows as a covariance needs to be one; each is there as often as it was drawn.
+    return FittedMixture.fit(codes, n_mixture, seed, full, n_pooled=n_draws * (n_latents + 2))
