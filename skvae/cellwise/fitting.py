@@ -23,13 +23,11 @@ from .model import CellwiseVAE
 from .start import start_at_regressions
 
 N_COMPONENTS = 8
-HIDDEN_LAYER_SIZES = (64, 64)
-# Of a numeric column, for the first layer to bend at.
-N_PIECES = 4
+HIDDEN_LAYER_SIZES = (96, 96)
 N_MIXTURE_COMPONENTS = 3
 N_MEMBERS = 1
 N_DRAWS = 1
-LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.1
+LEARNING_RATE, WEIGHT_DECAY = 7e-3, 0.1
 # An epoch has so many steps, whatever the table.
 N_EPOCHS, STEPS_PER_EPOCH = 10, 20
 SMALLEST_BATCH, LARGEST_BATCH = 128, 256
@@ -64,7 +62,7 @@ def fit_cellwise(
     noise = Noise(seeds.tolist(), device)
     mixture = FlooredMixture(floor, N_MIXTURE_COMPONENTS)
     network = GenerativeNetwork(HIDDEN_LAYER_SIZES, "silu")
-    vae = CellwiseVAE(network, Columnwise(mixture), CellEncoding(N_PIECES), LeaveOutMask(), trim)
+    vae = CellwiseVAE(network, Columnwise(mixture), CellEncoding(), LeaveOutMask(), trim)
     n_given = 0 if cells.given is None else cells.given.shape[1]
     vae.build(Shapes(0, N_COMPONENTS, blocks, n_conditions=n_given), noise)
     seen = torch.as_tensor(cells.mask, device=device)
