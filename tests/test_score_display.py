@@ -90,6 +90,19 @@ def test_without_new_rows_or_labels(detector):
     assert together.plot(ax).ax_ is ax
 
 
+@pytest.mark.parametrize("threshold", [-3.0, -0.5])
+def test_a_legend_inside_leaves_the_threshold_legible(threshold):
+    rng = np.random.default_rng(0)
+    held_out, far = -rng.exponential(size=300), np.r_[-rng.exponential(size=30), np.full(70, -50)]
+    figure, ax = plt.subplots()
+    display = ScoreDisplay(held_out=held_out, threshold=threshold, scores=far).plot(ax)
+    figure.canvas.draw()
+    (words,) = ax.texts
+    places = [artist.get_window_extent() for artist in (words, display.legend_, ax)]
+    assert not places[0].overlaps(places[1])
+    assert places[2].x0 <= places[0].x0 and places[0].x1 <= places[2].x1
+
+
 def test_scores_that_are_all_the_same():
     display = ScoreDisplay(held_out=np.zeros(9), threshold=0.0, scores=np.zeros(3)).plot()
     assert display.beyond_ == {"held-out rows": 0.0, "new rows": 0.0}

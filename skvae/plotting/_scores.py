@@ -25,6 +25,8 @@ N_BINS, FEWEST_BINS = 44, 12
 # Of a long tail so much is drawn, in widths of the bulk; what lies beyond is put at the edge.
 REACH = 6.0
 MOST_CLASSES = len(FEW)
+# Words about the threshold take up to so much of the width.
+ROOM = 0.35
 
 
 class ScoreDisplay:
@@ -161,9 +163,11 @@ class ScoreDisplay:
             text = f"{shortened(label, 24)}: {percent(self.beyond_[label])}"
             self.patches_.append(ax.stairs(shares, edges, label=text, **style | kwargs))
         self.line_ = ax.axvline(self.threshold, color=INK, linewidth=1.2, zorder=4)
+        # A legend inside keeps off the shade: where that has room, the words are in it.
+        side = "right" if self.threshold - edges[0] > ROOM * (edges[-1] - edges[0]) else "left"
         ax.annotate(
-            f" threshold {number(self.threshold)}", (self.threshold, 1.0),
-            xycoords=("data", "axes fraction"), va="top", ha="left", fontsize="small", color=INK,
+            f" threshold {number(self.threshold)} ", (self.threshold, 1.0),
+            xycoords=("data", "axes fraction"), va="top", ha=side, fontsize="small", color=INK,
         )  # fmt: skip
         width = edges[1] - edges[0]
         ax.set_xlim(edges[0] - 0.4 * width, edges[-1] + 0.4 * width)
