@@ -89,6 +89,20 @@ def test_generators_as_random_state():
     assert (one.sample(3, random_state=0) == one.sample(3, random_state=0)).all()
 
 
+def test_no_random_state_asks_the_generator_of_numpy_alone():
+    X, before = table(60, 4), np.random.get_state()
+    states, found = (torch.get_rng_state(), random.getstate()), []
+    try:
+        for seed in (5, 5, 6):
+            np.random.seed(seed)
+            found.append(VAETransformer(max_iter=2).fit(X).transform(X))
+    finally:
+        np.random.set_state(before)
+    assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1]
+
+
 def test_other_seeds_give_other_models():
     X = table(60, 4)
     one, two = (VAETransformer(max_iter=2, random_state=seed).fit(X) for seed in (0, 1))
