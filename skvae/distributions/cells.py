@@ -80,11 +80,7 @@ class Categorical(Distribution):
     def logits(self) -> Tensor:
         """Those of each column, ``(..., columns, categories)``."""
         width = max(column.shape[-1] for column in self.columns)
-        padded = [
-            functional.pad(column, (0, width - column.shape[-1]), value=-math.inf)
-            for column in self.columns
-        ]
-        return torch.stack(padded, -2)
+        return torch.stack([_padded(column, width) for column in self.columns], -2)
 
     @property
     def probs(self) -> Tensor:
@@ -121,9 +117,9 @@ class Categorical(Distribution):
         return _padded(column).softmax(-1)[..., : column.shape[-1]]
 
 
-def _padded(column: Tensor) -> Tensor:
-    """The logits of a column with as many of -inf behind them as fill a vector."""
-    missing = VECTOR - column.shape[-1]
+def _padded(column: Tensor, width: int = VECTOR) -> Tensor:
+    """The logits of a column with as many of -inf behind them as fill a vector, or a width."""
+    missing = width - column.shape[-1]
     return functional.pad(column, (0, missing), value=-math.inf) if missing > 0 else column
 
 
