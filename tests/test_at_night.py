@@ -185,3 +185,11 @@ def test_columns_of_none_in_polars():
 def test_dates_where_numbers_were_are_still_refused(detector):
     with pytest.raises(TypeError, match="'amount' held numbers in fit and holds date-times now"):
         detector.score_samples(FRAME[:2].assign(amount=[pd.NaT, pd.Timestamp("2020")]))
+
+
+def test_dates_as_text_are_refused_with_what_makes_them_dates(filling):
+    later = ROWS[:2].assign(day=ROWS["day"][:2].astype(str))
+    with pytest.raises(TypeError, match="'day' held date-times in .* labels now.*pd.to_datetime"):
+        filling[0].transform(later)
+    dates = later.assign(day=pd.to_datetime(later["day"]))
+    assert_array_equal(filling[0].transform(dates), filling[0].transform(ROWS[:2]))

@@ -35,11 +35,14 @@ _CELLS = {
 }
 
 
+_MAKERS = {"datetime": ", as by pd.to_datetime"}
+
+
 def refuse_role(name: Any, role: str, expected: str) -> None:
     """Raise for a column whose cells are of another sort than in fit."""
     raise TypeError(
         f"Column {name!r} held {_CELLS[expected]} in fit and holds {_CELLS[role]} now. Pass the "
-        "column with the dtype that it had in fit."
+        f"column with the dtype that it had in fit{_MAKERS.get(expected, '')}."
     )
 
 
