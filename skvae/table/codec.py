@@ -301,19 +301,18 @@ class TableCodec(BaseEstimator):
             )
 
     def _check_columns(self, table: Table) -> None:
-        names, known = table.names, [column.name for column in self.columns_]
-        if len(names) != len(known):
+        found, known = table.X.shape[1], len(self.columns_)
+        if found != known:
             raise ValueError(
-                f"X has {len(names)} features, but TableCodec is expecting {len(known)} features "
-                "as input."
+                f"X has {found} features, but TableCodec is expecting {known} features as input."
             )
         if "numpy" in (table.container, self.container_):
             return
-        for name, other in zip(names, known, strict=True):
-            if str(name) != str(other):
+        for name, column in zip(table.names, self.columns_, strict=True):
+            if str(name) != str(column.name):
                 raise ValueError(
                     "The feature names should match those that were passed during fit: expected "
-                    f"{other!r}, got {name!r}. Pass the same columns in the same order."
+                    f"{column.name!r}, got {name!r}. Pass the same columns in the same order."
                 )
 
     def _decoded_index(self) -> list[int]:
