@@ -17,8 +17,18 @@ N_PIECES = 35
 
 
 def test_tables():
-    """Some sixty of them, the same ones every time."""
-    each_case(lambda case: drive(case, LONGEST), 60)
+    """Some forty of them, the same ones every time; Hypothesis varies each in little."""
+    driven = set()
+
+    def once(case):
+        recipe = case.recipe
+        kind = case.spelling, recipe.container, recipe.n_rows, recipe.n_columns
+        if kind not in driven:
+            driven.add(kind)
+            drive(case, LONGEST)
+
+    each_case(once, 75)
+    assert len(driven) > 35
 
 
 @pytest.mark.slow
