@@ -140,7 +140,8 @@ class CodeAxes:
         def told(log_noise: float) -> np.ndarray:
             return 0.5 * np.logaddexp(0.0, np.log(np.maximum(share, 1e-300)) - log_noise)
 
-        ends = -2.0 * total, np.log(share.sum() / (2.0 * total))
+        # A nat farther apart than they need be, as what is told is rounded.
+        ends = -2.0 * total - 1.0, np.log(share.sum() / (2.0 * total)) + 1.0
         return told(brentq(lambda log_noise: told(log_noise).sum() - total, *ends))
 
     @property

@@ -145,6 +145,9 @@ def test_nats_are_shared_out_as_gaussian_channels_would():
     assert_array_equal(axes.nats(np.zeros(3)), np.zeros(3))
     far = axes.nats(np.full(3, 400.0))
     assert np.all(np.isfinite(far)) and far.sum() == pytest.approx(1200.0)
+    # Of a posterior that has all but collapsed.
+    for nats in 10.0 ** np.arange(-20.0, -8.0):
+        assert axes.nats(np.full(3, nats)).sum() == pytest.approx(3.0 * nats)
 
 
 def test_all_nats_are_those_of_the_latents():
@@ -156,8 +159,10 @@ def test_all_nats_are_those_of_the_latents():
 
 
 def test_a_row_has_the_same_code_whatever_the_others_are():
-    axes = CodeAxes(np.arange(8), np.ones(8), np.ones(8), np.linalg.qr(np.random.randn(8, 8))[0])
-    codes = np.random.default_rng(0).normal(size=(PART_ROWS + 700, 8)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    turned = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    axes = CodeAxes(np.arange(8), np.ones(8), np.ones(8), turned)
+    codes = rng.normal(size=(PART_ROWS + 700, 8)).astype(np.float32)
     whole = axes.outward(codes.copy())
     for n in (1, 2, 5, 63, 64, 65, 200, 1000, PART_ROWS, PART_ROWS + 3):
         assert_array_equal(axes.outward(codes[:n].copy()), whole[:n])
