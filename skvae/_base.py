@@ -62,6 +62,8 @@ AXES: dict[str, dict[str, Any]] = {
 class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
     """Parameters, components and scoring shared by all estimators."""
 
+    # By name, of parts that the estimator wants other than they come.
+    _settings_of_parts: dict = {}
     _parameter_constraints: dict = {
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "objective": [StrOptions(set(AXES["objective"])), Objective],
@@ -216,7 +218,7 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
             pair: Any = NETWORKS[value]
             sizes = tuple(self.hidden_layer_sizes)
             return pair(hidden_layer_sizes=sizes, activation=self.activation)
-        return AXES[axis][value]()
+        return AXES[axis][value](**self._settings_of_parts.get(value, {}))
 
     def _components(self) -> dict[str, Component]:
         resolved = {axis: self._resolve(axis) for axis in AXES}

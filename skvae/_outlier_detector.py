@@ -69,7 +69,7 @@ class VAEOutlierDetector(  # type: ignore[misc]
     prior : {"aggregate", "normal", "mixture", "vamp", "flow", "autoregressive"} or Prior, \
             default="aggregate"
         Family of p(z).  ``"aggregate"`` is N(0, I) in training and is fitted to the codes
-        afterwards.
+        afterwards, as ``Aggregate(rows_per_latent=10)``.
     likelihood : {"auto", "normal", "student_t", "normal_mixture", "bernoulli", "poisson", \
             "negative_binomial", "zero_inflated_poisson", "zero_inflated_negative_binomial", \
             "token_sequence"} or Likelihood or Columnwise, default="auto"
@@ -217,6 +217,8 @@ class VAEOutlierDetector(  # type: ignore[misc]
     array([-1])
     """
 
+    # A normal of a few rows would make those usual that lie far from all others.
+    _settings_of_parts = {"aggregate": {"rows_per_latent": 10}}
     _parameter_constraints: dict = {
         **{
             name: constraints

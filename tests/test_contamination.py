@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import average_precision_score
 
 from skvae import VAEOutlierDetector
 from skvae._trimming import TrimmingMixin
+from skvae.priors import Aggregate
 from skvae.score_mixture import ScoreMixture
 from skvae.transferred_mixture import TransferredMixture
 
@@ -297,3 +299,20 @@ def test_trimmed_is_a_share_of_the_weight():
     Scored()._fit_trimmed(np.arange(8.0), heavy, fit_rows, False)
     assert_array_equal(fitted[1] == 0, np.arange(8) < 2)
     assert_array_equal(fitted[3], np.r_[0.0, heavy[1:]])
+
+
+def test_a_few_outliers_side_by_side_get_no_normal_of_the_prior():
+    found = []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        codes = rng.normal(size=(180, 3)), 0.3 * rng.normal(size=(14, 3)) + 3.0
+        X = np.concatenate(codes) @ rng.normal(size=(3, 10))
+        X += 0.3 * rng.normal(size=X.shape)
+        y = np.repeat([0, 1], [180, 14])
+        # The control: as many normals as serve the density of new rows best.
+        for prior in ("aggregate", Aggregate()):
+            vae = VAEOutlierDetector(
+                8, prior=prior, score_function="elbo", random_state=0, max_iter=60
+            )
+            found.append(average_precision_score(y, -vae.fit(X).score_samples(X)))
+    assert min(np.divide(found[::2], found[1::2])) > 1.2

@@ -15,8 +15,8 @@ from ..noise import Noise
 from ._base import Prior
 
 MAX_FITTED_ROWS = 10_000
-# A normal is fitted to so many rows per latent at least, and to so many in all.
-ROWS_PER_LATENT, LEAST_ROWS = 4, 32
+# Fewer rows than these make no normal, however few the latents are.
+LEAST_ROWS = 32
 # From so many rows per latent on covariances are full.
 FULL_ROWS_PER_LATENT = 5
 
@@ -98,6 +98,9 @@ class Aggregate(StandardNormal):
     ----------
     n_mixture_components : int, default=20
         Largest number of full-covariance normals; fewer are used where rows are few.
+    rows_per_latent : int, default=4
+        Rows for each normal, per latent.  The more, the less a few rows far from the others,
+        which may be outliers, count as usual.
 
     Examples
     --------
@@ -113,11 +116,15 @@ class Aggregate(StandardNormal):
     Regularization for Normal Mixture Estimation, 2007, let a prior weigh.
     """
 
-    _parameter_constraints = {"n_mixture_components": [Interval(Integral, 1, None, closed="left")]}
+    _parameter_constraints = {
+        "n_mixture_components": [Interval(Integral, 1, None, closed="left")],
+        "rows_per_latent": [Interval(Integral, 1, None, closed="left")],
+    }
 
-    def __init__(self, n_mixture_components=20):
+    def __init__(self, n_mixture_components=20, rows_per_latent=4):
         super().__init__()
         self.n_mixture_components = n_mixture_components
+        self.rows_per_latent = rows_per_latent
 
     def forward(self, encoded=None) -> distributions.Distribution:
         """Give N(0, I) in training and before calibration, the fitted mixture afterwards."""
@@ -130,7 +137,7 @@ class Aggregate(StandardNormal):
         n_latents = codes.shape[2]
         draws = codes.reshape(len(codes), n_draws, -1, n_latents)
         n_rows = min(draws.shape[2], MAX_FITTED_ROWS)
-        least = max(ROWS_PER_LATENT * n_latents, LEAST_ROWS)
+        least = max(self.rows_per_latent * n_latents, LEAST_ROWS)
         n_mixture = int(np.clip(n_rows // least, 1, self.n_mixture_components))
         fits = [_fit_mixture(m, n_rows, n_mixture, int(s)) for m, s in zip(draws, seeds)]
         for name, attribute in (
