@@ -99,6 +99,15 @@ def test_distances_do_not_depend_on_the_company(n_columns):
     assert_array_equal(whole[::50], alone)
 
 
+def test_a_mean_over_equal_rows_is_theirs():
+    rows = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32).astype(np.float64)
+    # Their squared distances are 0 but for rounding, to either side.
+    rows, values = 3 * np.repeat(rows, 15, axis=0), np.repeat(np.arange(20.0), 15)
+    near = Neighbors(9).fit(rows)
+    found = near.mean_of(values, rows, near(rows), 8, np.full(300, 1e-5))
+    assert_allclose(found, values, rtol=1e-12)
+
+
 def test_fewer_rows_than_neighbours():
     rows = np.arange(6.0).reshape(3, 2)
     found, *_ = Neighbors(20).fit(rows)(rows)

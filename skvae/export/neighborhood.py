@@ -144,6 +144,7 @@ def _mean_of(values: np.ndarray, apart: Value, n: int, last: Value, noise: Value
     """As that of ``skvae.scores.neighbors``, of all rows."""
     graph = apart.graph
     low, high = (last - noise).at_least(0.0), last + noise
+    apart = apart.at_least(0.0)
     nearer = apart < low * low
     alike = (apart <= high * high) & ~nearer
     (total, n_nearer), (among, n_alike) = (

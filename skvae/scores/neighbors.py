@@ -163,7 +163,8 @@ class Neighbors:
 
     def _mean_of_tied(self, values, rows, itself, n: int, last, noise) -> np.ndarray:
         square = np.einsum("nc,nc->n", rows, rows)[:, None]
-        apart = square + self.squares_ - 2.0 * (rows @ self.rows_.T)
+        # Of equal rows it is a rounded 0, which may lie below 0.
+        apart = np.maximum(square + self.squares_ - 2.0 * (rows @ self.rows_.T), 0.0)
         known = np.flatnonzero(itself >= 0)
         apart[known, itself[known]] = np.inf
         nearer = apart < np.maximum(last - noise, 0.0) ** 2
