@@ -410,5 +410,6 @@ def test_scores_of_the_fit_are_those_of_the_rows(name, novelty):
     X = correlated(80)
     detector = VAEOutlierDetector(score_function=name, novelty=novelty, **QUICK).fit(X)
     again = clone(detector.score_)
-    scores = again.fit_rows(detector, X, np.arange(60, 80))
+    places, scores = again.fit_rows(detector, X, np.arange(60, 80))
+    assert_array_equal(places, np.arange(80))
     assert_array_equal(scores, again.rows(detector, X))
