@@ -914,14 +914,6 @@ def test_cells_of_float32_far_from_zero_are_coded_as_those_of_float64():
     loc = np.array([column.loc for column in codec.columns_])
     scale = np.array([column.scale for column in codec.columns_])
     exact = (narrow.astype(np.float64) - loc) / scale
-    assert_allclose(codec.encode(narrow).values, exact, rtol=1e-6, atol=1e-6)
+    assert_array_equal(codec.encode(narrow).values, exact.astype(np.float32))
     rounded = (narrow - loc.astype(np.float32)) / scale
     assert abs(rounded - exact).max() > 1e-3, "negative control: the location rounded"
-
-
-@pytest.mark.parametrize("unit", [1e-42, 1e-30, 1e30, 3e37])
-def test_cells_of_float32_at_the_ends_of_its_range(unit):
-    X = (np.linspace(-1, 1, 50)[:, None] * unit).astype(np.float32)
-    values = TableCodec().fit(X).encode(X).values
-    assert_allclose(values, TableCodec().fit(X).encode(X.astype(np.float64)).values, rtol=1e-6)
-    assert np.ptp(values) > 1

@@ -4,8 +4,6 @@ The methods on matrices take a list of columns of one class and all their cells 
 once; a frame's mixed columns come as matrices one column wide.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from .frames import Form, Panel
@@ -197,14 +195,19 @@ class NumericColumn(Column):
         names = [column.name for column in columns]
         matrix = cls.numbers(columns, panel, chosen)
         index = None if isinstance(chosen, slice) else np.array(chosen)
-        standardise, observed = _standardiser(columns, matrix.dtype), None
+        loc = np.array([column.loc for column in columns])
+        scale = np.array([column.scale for column in columns])
+        observed = None
         with np.errstate(over="ignore"):
             for rows in chunks(matrix.shape[0], matrix.shape[1], ENCODED_CELLS):
                 part = matrix[rows]
                 # Brackets would lay the columns out where rows should be.
                 part = part if index is None else part.take(index, axis=1)
                 cls.check(names, part, rows.start)
-                work = standardise(part)
+                # Cast first: a subtraction that casts goes by small buffers.
+                work = part.astype(np.float64)
+                work -= loc
+                work /= scale
                 # One sum tells that no cell is missing or far out.
                 if not np.vdot(work, work) <= LARGEST**2:
                     missing = np.isnan(work)
@@ -221,33 +224,6 @@ class NumericColumn(Column):
     def decode(self, values, uniform=None):
         with np.errstate(over="ignore"):
             return values * self.scale + self.loc, None
-
-
-def _standardiser(columns: list, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
-    """What takes off the location and divides by the scale, in float64 unless cells have less."""
-    loc = np.array([column.loc for column in columns])
-    scale = np.array([column.scale for column in columns])
-
-    def standardise(cells):
-        work = np.subtract(cells, loc, dtype=np.float64)
-        work /= scale
-        return work
-
-    def standardise_narrow(cells):
-        work = np.subtract(cells, near, dtype=np.float32)
-        # What rounding has left of the location counts where a column is far from 0.
-        work -= rest
-        work *= factor
-        return work
-
-    if not np.can_cast(dtype, np.float32):
-        return standardise
-    with np.errstate(over="ignore", invalid="ignore"):
-        near, factor = loc.astype(np.float32), (1.0 / scale).astype(np.float32)
-        rest = (loc - near).astype(np.float32)
-    limits = np.finfo(np.float32)
-    fits = np.isfinite(near).all() and limits.tiny <= factor.min() and factor.max() <= limits.max
-    return standardise_narrow if fits else standardise
 
 
 class ContinuousColumn(NumericColumn):

@@ -21,7 +21,7 @@ class DenseParts:
 
     def __init__(self, X: Any):
         self.X = X
-        self.shape, self.dtype = X.shape, X.dtype
+        self.shape = X.shape
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self.X[rows].toarray()
