@@ -33,8 +33,7 @@ defaults, and no way back that takes less than minutes at these sizes. The autoe
 the widths of ours, mean squared error, Adam; pythae's VAE its default networks without the last
 sigmoid (which no standardised column is fitted by), mean squared error; both as many epochs and as
 large batches as ours, and the best of the held-out epochs. A size is left out where the prepared
-table is no wider. Ours on pbmc is from before the units of codes took straight lines into account,
-which moves 5-NN and trustworthiness alone.
+table is no wider.
 """
 
 
