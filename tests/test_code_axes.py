@@ -248,6 +248,20 @@ def test_sensitivities_are_per_unit_of_the_given_codes():
         assert_allclose(vae.components_[k], moved[0], rtol=1e-3, atol=1e-5)
 
 
+def test_sensitivities_follow_turned_axes():
+    X = load_digits().data[:300]
+    vae = VAETransformer(4, max_iter=20, random_state=0).fit(X)
+    assert np.abs(vae._axes.directions).max(0).min() < 0.95, "the axes are no latents"
+    codes, found = vae.transform(X), vae.sensitivities(X)
+    rms = vae.sensitivities(X, statistic="rms")
+    for k in range(4):
+        step = 0.05 * codes.std(0)[k] * np.eye(4, dtype=np.float32)[k]
+        moved = vae.inverse_transform(codes + step) - vae.inverse_transform(codes - step)
+        slopes = moved / (2.0 * step[k])
+        assert_allclose(found[k], slopes.mean(0), atol=0.02 * np.abs(found).max())
+        assert_allclose(rms[k], np.sqrt((slopes**2).mean(0)), atol=0.02 * rms.max())
+
+
 def test_codes_stay_where_they_are_in_the_second_part():
     X = load_digits().data[:400]
     params = dict(max_iter=20, random_state=0)
