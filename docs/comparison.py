@@ -39,8 +39,8 @@ Where others are the better choice
 - **PyOD** has some fifty detectors, several of which take a hundredth of the time. On clean
   training rows DTE-NP, neighbours alone, has the better mean rank on ADBench, though not the
   better mean. ``skvae.pyod.PyODDetector`` puts the detector of skvae into its pipelines.
-- **IsolationForest** has the better average precision on tables that hold their outliers, by .003
-  on ADBench, and fits in a fraction of a second.
+- **IsolationForest** fits in a fraction of a second, and in average precision on tables that hold
+  their outliers is behind by .003 on ADBench, no more.
 - **missForest**, in the form of ``IterativeImputer`` with trees, is the more accurate on some
   tables of smooth numeric columns (letter recognition at several thousand rows, concrete).
 - **UMAP** draws large maps of images as well, and its tools are many.
