@@ -53,7 +53,7 @@ def settings():
 
 
 # Python looks for signals after calls and in loops, and between these words and what follows
-# there is none.
+# there is none.  The line of a `with` runs once more on the way out, where there is none either.
 NOT_BEFORE = ("try:", "finally:", "except BaseException:", "raise")
 
 
@@ -76,7 +76,8 @@ class Interrupter:
 
     def _line(self, frame, event, arg):
         text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if event == "line" and text not in NOT_BEFORE:
+        may_come = text not in NOT_BEFORE and not text.startswith("with ")
+        if event == "line" and may_come:
             self.lines += 1
             if self.lines == self.at or (self.when is not None and self.when()):
                 self.when = None
