@@ -213,16 +213,19 @@ def test_samples_have_sizes_and_decoded_rows_the_median_one():
 @pytest.mark.filterwarnings("ignore:.*effective draws")
 def test_gaps_are_filled_by_the_size_of_their_row():
     X, _, _ = planted()
-    holes = np.random.default_rng(1).uniform(size=X.shape) < 0.2
-    gappy = np.where(holes, np.nan, X)
+    # A few large counts make most of the error of one mask.
+    masks = np.random.default_rng(1).uniform(size=(3, *X.shape)) < 0.2
     error = {}
     for sizes in (True, False):
-        vae = small(Poisson(row_sizes=sizes)).fit(gappy)
-        assert np.isfinite(vae.score_samples(gappy)).all()
-        filled = vae.impute(gappy, n_draws=100)
-        assert_array_equal(filled[~holes], X[~holes])
-        error[sizes] = np.sqrt(((filled - X)[holes] ** 2).mean())
-    assert error[True] < 0.8 * X[holes].std()
+        filled = []
+        for holes in masks:
+            gappy = np.where(holes, np.nan, X)
+            vae = small(Poisson(row_sizes=sizes)).fit(gappy)
+            assert np.isfinite(vae.score_samples(gappy)).all()
+            filled.append(vae.impute(gappy, n_draws=50))
+            assert_array_equal(filled[-1][~holes], X[~holes])
+        error[sizes] = np.sqrt(np.square(filled - X)[masks].mean())
+    assert error[True] < 0.8 * X[masks[0]].std()
     assert error[True] < 1.1 * error[False]
 
 
