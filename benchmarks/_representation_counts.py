@@ -155,7 +155,7 @@ def write(results: pd.DataFrame, path: Path, shape: tuple[int, int]) -> None:
         f'no label. `vae` is `VAETransformer({N_COMPONENTS}, likelihood="negative_binomial")`, '
         f"`40 epochs` with `max_iter={MAX_ITER}`, `no sizes` with "
         "`NegativeBinomial(row_sizes=False)`; scVI that of scvi-tools 1.4.2 with its defaults. "
-        "Means over seeds. `vae` is from before codes came on principal axes.",
+        "Means over seeds.",
         "",
         *markdown_table(["method", "seeds", *figures], cells),
     ]
