@@ -223,10 +223,9 @@ WRITTEN_OUT: dict[str, type] = {
 def cells_of(likelihood, gradient_of, on_host: bool):
     """What the cells of one block say, written out where that is known and pays."""
     kind = WRITTEN_OUT.get(likelihood.kind, DifferentiatedCells)
-    pays = kind is NormalCells or on_host
-    if kind is NegativeBinomialCells:
-        pays = on_host and len(likelihood.sizes) <= FEW_COUNTS
-    known = bool(likelihood.closed_form) and pays
+    many = kind is NegativeBinomialCells and len(likelihood.sizes) > FEW_COUNTS
+    pays = kind is NormalCells or (on_host and not many)
+    known = likelihood.closed_form and pays
     return (kind if known else DifferentiatedCells)(likelihood, gradient_of)
 
 

@@ -115,11 +115,7 @@ class GaussianStep:
             places.conditions[...] = twin(self.conditions(batch.inputs))[:, 0]
         self.decoder.forward(places.codes)
         mask = None if batch.mask is None else twin(batch.mask)[:, 0]
-        log_likelihood = 0.0
-        for cells, (of_block, columns) in zip(self.cells, self.blocks):
-            seen = None if mask is None else mask[..., columns]
-            parameters, given = places.decoded[..., of_block], values[..., columns]
-            log_likelihood += cells(parameters, given, seen, share, noise)
+        log_likelihood = self._of_cells(places.decoded, values, mask, share, noise)
         excess = scale * scale
         excess -= 1.0
         log_scale *= -2.0
@@ -150,6 +146,14 @@ class GaussianStep:
             self.width_gradient[...] = for_z.sum(1)
         loss = self._row(weight, kl) * kl - log_likelihood
         return log_likelihood - kl, log_likelihood, kl, loss
+
+    def _of_cells(self, decoded, values, mask, share, noise) -> Any:
+        """Log-likelihood of all blocks; what was decoded becomes the gradient of the loss."""
+        total = 0.0
+        for cells, (of_block, columns) in zip(self.cells, self.blocks):
+            seen = None if mask is None else mask[..., columns]
+            total += cells(decoded[..., of_block], values[..., columns], seen, share, noise)
+        return total
 
     def _places(self, batch: Batch, encodes: bool) -> _Places:
         """Views of the buffers of the layers for batches of this many rows."""
