@@ -16,7 +16,7 @@ from ._sklearn_compat import with_callbacks
 from ._sources import by_parts, fits_sources
 from ._supervised import SupervisedMixin
 from ._undo import all_or_nothing
-from .code_axes import PRINCIPAL_ROWS, CodeAxes, n_typical_rows
+from .code_axes import PRINCIPAL_ROWS, CodeAxes, Effects, n_typical_rows
 from .table.classes import encoded_classes
 
 
@@ -343,15 +343,18 @@ class VAETransformer(
         vae, best = self._coder(), self.best_member_
         if vae.n_steps > 1:
             return CodeAxes.as_given(vae.n_latents)
-        # Which group a latent is of would be lost.
-        keeps = vae.posterior.is_discrete or vae.posterior.n_groups > 1
-        keeps = keeps or (vae.penalty is not None and vae.penalty.keeps_metric)
         index = job.train_index[best : best + 1, :PRINCIPAL_ROWS]
         typical = job.rows.take(index[:, : n_typical_rows(vae.n_latents)])
-        # What a penalty asks of codes is as a rule asked of each latent.
-        turned = None if keeps or vae.penalty is not None else job.rows.take(index)
         with self._arithmetic():
-            return CodeAxes.of(vae, typical, nats, self.whiten, turned, keeps)
+            effects = Effects(vae, typical)
+            # Which group a latent is of would be lost.
+            as_they_are = vae.posterior.is_discrete or vae.posterior.n_groups > 1
+            if as_they_are or (vae.penalty is not None and vae.penalty.keeps_metric):
+                return CodeAxes.of_model(effects)
+            # What a penalty asks of codes is as a rule asked of each latent.
+            if self.whiten or vae.penalty is not None or effects.slopes is None:
+                return CodeAxes.of_latents(effects, nats, self.whiten)
+            return CodeAxes.principal(effects, job.rows.take(index))
 
     @property
     def _n_features_out(self):

@@ -44,6 +44,10 @@ def n_typical_rows(n_latents: int) -> int:
 class CodeAxes:
     """From codes in units of the prior to those that a transformer gives, and back.
 
+    The variance of a given code is that of the scaled row that changes with it, as that of a
+    principal component is, but where a unit is kept: the geometric mean of all that changes and
+    of what changes in a straight line, one and the same where the decoder is linear.
+
     Parameters
     ----------
     order : ndarray of int (n_components,)
@@ -74,50 +78,51 @@ class CodeAxes:
     directions: np.ndarray | None = None
 
     @classmethod
-    def of(
-        cls, vae, batch: Batch, nats: np.ndarray | None, whiten: bool,
-        turned: Batch | None = None, as_they_are: bool = False,
-    ) -> CodeAxes:  # fmt: skip
-        """Axes of a trained model of one member, by rows that are typical.
+    def of_model(cls, effects: Effects) -> CodeAxes:
+        """Axes of the model as they are, where distances between its codes have a meaning."""
+        latents = np.eye(effects.n_latents)
+        return cls(np.arange(len(latents)), np.ones(len(latents)), effects.along(latents)[0])
+
+    @classmethod
+    def of_latents(
+        cls, effects: Effects, nats: np.ndarray | None = None, whiten: bool = False
+    ) -> CodeAxes:
+        """Latents as axes, where each was asked to mean something, those that carry most first.
 
         Parameters
         ----------
-        vae : VAE
-            Of one member.
-        batch : Batch
-            Rows.
-        nats : ndarray (n_components,) or None
-            What each latent carries, by which they are put in order; None takes the variance,
-            as do axes that are turned.
-        whiten : bool
-            Whether axes are the latents and their unit stays that of the prior.  Else the
-            variance of a code is that of the scaled row that changes with it, as that of a
-            principal component is: the geometric mean of all that changes and of what changes
-            in a straight line, one and the same where the decoder is linear.
-        turned : Batch or None, default=None
-            Rows, more of them, by whose codes latents are turned into principal axes: those of
-            codes that are as far apart as the rows that straight lines give.  None keeps the
-            latents, which may have been asked to mean something.
-        as_they_are : bool, default=False
-            Whether axes stay those of the model, as distances between its codes have a meaning.
+        effects : Effects
+            Of the latents.
+        nats : ndarray (n_components,) or None, default=None
+            What each latent carries, by which they are put in order; None takes the variance.
+        whiten : bool, default=False
+            Whether their unit stays that of the prior.
         """
-        effects = _Effects(vae, batch)
-        latents = np.eye(effects.codes.shape[1])
-        variance, unit = effects.along(latents)
-        order = np.arange(len(unit))
-        if as_they_are:
-            return cls(order, np.ones(len(unit)), variance)
-        if turned is not None and effects.slopes is not None and not whiten:
-            directions = effects.principal(unit, turned)
-            variance, unit = effects.along(directions)
-            unit = unit * _signs(batch, effects.codes @ directions)
-            first = np.argsort(-variance, kind="stable")
-            return cls(order, unit[first], variance[first], directions[:, first])
+        variance, unit = effects.along(np.eye(effects.n_latents))
         if whiten:
             unit = np.ones(len(unit))
-        unit = unit * _signs(batch, effects.codes)
+        unit = unit * effects.signs(effects.codes)
         order = np.argsort(-(variance if nats is None else nats), kind="stable")
         return cls(order, unit[order], variance[order])
+
+    @classmethod
+    def principal(cls, effects: Effects, rows: Batch) -> CodeAxes:
+        """Latents turned into principal axes, which go by what changes along them.
+
+        They are those of codes that are as far apart as the rows that straight lines give.
+
+        Parameters
+        ----------
+        effects : Effects
+            Of the latents, of rows enough to have straight lines.
+        rows : Batch
+            Rows, more of them, by whose codes latents are turned.
+        """
+        directions = effects.principal_directions(rows)
+        variance, unit = effects.along(directions)
+        unit = unit * effects.signs(effects.codes @ directions)
+        first = np.argsort(-variance, kind="stable")
+        return cls(np.arange(len(unit)), unit[first], variance[first], directions[:, first])
 
     @classmethod
     def as_given(cls, n_latents: int) -> CodeAxes:
@@ -192,7 +197,7 @@ def _product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.einsum("jn,jk->kn", columns, matrix)[:, : len(rows)].T
 
 
-class _Effects:
+class Effects:
     """How the scaled row changes with the codes of a model of one member.
 
     Parameters
@@ -220,6 +225,11 @@ class _Effects:
         self.codes = self.inferred[0, 0].cpu().double().numpy()
         self.slopes = _slopes(self.codes, self.here[0, 0].cpu().numpy())
 
+    @property
+    def n_latents(self) -> int:
+        """Number of latents."""
+        return self.codes.shape[1]
+
     def along(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Variance of the scaled row that changes along each axis, and the unit that it gives.
 
@@ -246,12 +256,13 @@ class _Effects:
         return np.sqrt(changed / max(np.mean(others**2), 1e-12))
 
     @torch.no_grad()
-    def principal(self, unit: np.ndarray, rows: Batch) -> np.ndarray:
+    def principal_directions(self, rows: Batch) -> np.ndarray:
         """Directions of the principal axes of codes that are as far apart as their rows.
 
-        ``unit`` says how far a step along each latent is, the straight lines which of them go
-        the same way, and ``rows`` how codes vary.
+        The units of the latents say how far a step along each is, the straight lines which of
+        them go the same way, and ``rows`` how codes vary.
         """
+        unit = self.along(np.eye(self.n_latents))[1]
         codes = self.vae.infer(rows.inputs).mean[0, 0].cpu().double().numpy()
         assert self.slopes is not None
         length = np.maximum(np.linalg.norm(self.slopes, axis=1), 1e-12)
@@ -262,6 +273,14 @@ class _Effects:
         varied = root @ np.atleast_2d(np.cov(codes.T)) @ root
         axes = root @ np.linalg.eigh(varied)[1][:, ::-1]
         return axes / np.linalg.norm(axes, axis=0)
+
+    def signs(self, codes: np.ndarray) -> np.ndarray:
+        """Directions in which the inputs that go most with each of these codes rise."""
+        inputs = self.batch.inputs[0, 0].cpu().double().numpy()
+        crossed = (inputs - inputs.mean(0)).T @ (codes - codes.mean(0))
+        # The largest alone would change with the rows where two are nearly as large.
+        signs = np.sign((crossed**3).sum(0))
+        return np.where(signs == 0, 1.0, signs)
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
@@ -296,12 +315,3 @@ def _scaled(vae, batch: Batch, codes: torch.Tensor, conditions) -> torch.Tensor:
             mean = 2.0 * share.clamp(0.0, 1.0).sqrt()
         found.append(mean)
     return torch.cat(found, -1)
-
-
-def _signs(batch: Batch, codes: np.ndarray) -> np.ndarray:
-    """Directions in which the inputs that go most with each latent rise."""
-    inputs = batch.inputs[0, 0].cpu().double().numpy()
-    crossed = (inputs - inputs.mean(0)).T @ (codes - codes.mean(0))
-    # The largest alone would change with the rows where two are nearly as large.
-    signs = np.sign((crossed**3).sum(0))
-    return np.where(signs == 0, 1.0, signs)

@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from skvae import VAETransformer
 from skvae import distributions as D
 from skvae._pass import Batch
-from skvae.code_axes import PART_ROWS, CodeAxes, _slopes
+from skvae.code_axes import PART_ROWS, CodeAxes, Effects, _slopes
 from skvae.likelihoods import Normal
 from skvae.objectives import ELBO
 
@@ -90,9 +90,8 @@ def planted(turned=True, n=600, seed=0):
     codes = rng.normal(size=(n, 3)) @ np.array([[1.0, 0.0, 0.4], [0.0, 0.7, 0.0], [0.0, 0.0, 0.5]])
     rows = codes @ slopes
     batch = Batch(*(torch.as_tensor(a)[None, None] for a in (codes, rows)), None, None)
-    axes = CodeAxes.of(
-        Planted(slopes), batch, None, whiten=False, turned=batch if turned else None
-    )
+    effects = Effects(Planted(slopes), batch)
+    axes = CodeAxes.principal(effects, batch) if turned else CodeAxes.of_latents(effects)
     return codes, rows, axes
 
 
@@ -109,13 +108,32 @@ def test_codes_are_as_far_apart_as_the_rows_of_a_linear_decoder():
     assert error.max() > 1.3 or error.min() < 0.7, "negative control: a unit of each latent"
 
 
+def test_axes_end_in_one_of_three_ways():
+    codes, rows, turned = planted()
+    batch = Batch(*(torch.as_tensor(a)[None, None] for a in (codes, rows)), None, None)
+    effects = Effects(Planted(np.linalg.lstsq(codes, rows, rcond=None)[0]), batch)
+    own, white = CodeAxes.of_latents(effects), CodeAxes.of_latents(effects, whiten=True)
+    kept = CodeAxes.of_model(effects)
+    assert_array_equal(kept.outward(codes.copy()), codes)
+    assert_array_equal(np.abs(white.unit), 1.0)
+    assert_array_equal(np.sign(white.unit), np.sign(own.unit))
+    for axes in (own, white):
+        assert_array_equal(axes.variance, kept.variance[axes.order])
+        assert np.all(np.diff(axes.variance) <= 0)
+    nats = np.array([0.1, 0.3, 0.2])
+    assert_array_equal(CodeAxes.of_latents(effects, nats).order, [1, 2, 0])
+    assert turned.directions is not None and own.directions is kept.directions is None
+    for axes in (kept, own, white, turned):
+        assert_allclose(axes.steps, axes.inward(np.eye(3)), atol=1e-12)
+
+
 def test_axes_of_latents_that_change_cells_apart_are_the_latents():
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(512, 4))
     codes = np.linalg.qr(codes - codes.mean(0))[0] * 512**0.5
     slopes = np.linalg.qr(rng.normal(size=(8, 4)))[0].T * np.array([[1.0], [4.0], [2.0], [3.0]])
     batch = Batch(*(torch.as_tensor(a)[None, None] for a in (codes, codes @ slopes)), None, None)
-    axes = CodeAxes.of(Planted(slopes), batch, None, whiten=False, turned=batch)
+    axes = CodeAxes.principal(Effects(Planted(slopes), batch), batch)
     assert_allclose(np.abs(axes.directions), np.eye(4)[:, [1, 3, 2, 0]], atol=1e-6)
 
 
