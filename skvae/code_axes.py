@@ -155,6 +155,12 @@ class CodeAxes:
         back = np.eye(len(self.unit)) if self.directions is None else inv(self.directions)
         return back[self.order] / self.unit[:, None]
 
+    @property
+    def covariance(self) -> np.ndarray:
+        """Of given codes, where those in units of the prior are N(0, I)."""
+        matrix = self.outward(np.eye(len(self.unit)))
+        return matrix.T @ matrix
+
     def outward(self, codes: np.ndarray) -> np.ndarray:
         """Turn codes in units of the prior into those given, in place."""
         return self._in_place(codes, self.unit, self.directions)

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
+from skvae.code_axes import CodeAxes
 from skvae.objectives import ELBO, IWAE
 from skvae.plotting import LatentDisplay, TrainingDisplay
 
@@ -291,11 +292,44 @@ def test_latents_of_any_shape(codes):
     assert ("sd of the prior" in display.ax_.get_xlabel()) == is_near
 
 
-def test_units_of_latents_stretch_the_prior():
+def shares_inside(display, points):
+    """Of points of the plane that is shown, in each ellipse."""
+    return [
+        np.mean(matplotlib.path.Path(ellipse.get_verts()).contains_points(drawn))
+        for ellipse in display.circles_
+        for drawn in [display.ax_.transData.transform(points)]
+    ]
+
+
+def test_the_prior_is_drawn_on_the_axes_of_the_codes():
     codes, _ = islands()
-    display = LatentDisplay(codes=codes, unit=[0.5, 2.0]).plot()
-    assert (display.circles_[0].width, display.circles_[0].height) == (1, 4)
+    display = LatentDisplay(codes=codes, covariance=np.diag([0.25, 4.0])).plot()
+    assert (display.circles_[0].width, display.circles_[0].height) == (4, 1)
+    assert abs(display.circles_[0].angle) == pytest.approx(90.0)
     assert display.ax_.get_xlabel() == "Latent 0"
+    rng = np.random.default_rng(0)
+    axes = CodeAxes(
+        np.arange(3), np.array([2.0, -1.0, 1.5]), np.ones(3), np.eye(3) + np.tri(3, k=-1)
+    )
+    drawn = axes.outward(rng.normal(size=(20_000, 3)))
+    expected = 1.0 - np.exp([-0.5, -2.0, -4.5])
+    np.testing.assert_allclose(np.cov(drawn.T), axes.covariance, rtol=0.05, atol=0.05)
+    for plane in [(0, 1), (2, 0), (1, 2)]:
+        params = dict(codes=drawn[:500], components=plane)
+        tilted = LatentDisplay(covariance=axes.covariance, **params).plot()
+        points = drawn[:, plane]
+        np.testing.assert_allclose(shares_inside(tilted, points), expected, atol=0.015)
+        upright = LatentDisplay(covariance=np.diag(np.diag(axes.covariance)), **params).plot()
+        error = np.abs(shares_inside(upright, points) - expected).max()
+        assert error > 0.03, "negative control: they are tilted"
+
+
+def test_the_prior_of_a_fit_is_that_of_its_codes(vae):
+    display = LatentDisplay.from_estimator(vae, X, components=(1, 2))
+    latents = np.random.default_rng(0).normal(size=(20_000, 3))
+    codes = vae._axes.outward(latents)[:, [1, 2]]
+    expected = 1.0 - np.exp([-0.5, -2.0, -4.5])
+    np.testing.assert_allclose(shares_inside(display, codes), expected, atol=0.015)
 
 
 def test_latents_refuse(vae):

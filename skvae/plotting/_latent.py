@@ -49,9 +49,8 @@ class LatentDisplay:
         Latents on the two axes, counted from 0.
     kl_per_latent : array-like of shape (n_components,), default=None
         Nats that each latent carries, for the title.
-    unit : array-like of shape (n_components,), default=None
-        Standard deviation of N(0, I), the prior in training, in units of each latent; None
-        is 1.
+    covariance : array-like of shape (n_components, n_components), default=None
+        Of the prior in training, N(0, I), on the axes of the codes; None is the identity.
     estimator_name : str, default=None
         Name for the title.
 
@@ -95,14 +94,14 @@ class LatentDisplay:
         y=None,
         components=(0, 1),
         kl_per_latent=None,
-        unit=None,
+        covariance=None,
         estimator_name=None,
     ):
         self.codes = codes
         self.y = y
         self.components = components
         self.kl_per_latent = kl_per_latent
-        self.unit = unit
+        self.covariance = covariance
         self.estimator_name = estimator_name
 
     @classmethod
@@ -164,7 +163,7 @@ class LatentDisplay:
             y=y,
             components=components,
             kl_per_latent=nats_of(final),
-            unit=None if axes is None else np.abs(axes.unit),
+            covariance=None if axes is None else axes.covariance,
             estimator_name=name,
         )
         return display.plot(ax, density=density, labels=labels, **kwargs)
@@ -212,7 +211,8 @@ class LatentDisplay:
             draw = self._draw_classes if _is_discrete(y) else self._draw_numbers
             draw(codes[order], y.iloc[order], style)
         self._draw_prior()
-        unit = " (sd of the prior)" if self.circles_ and not self._is_scaled else ""
+        plain = self.circles_ and np.allclose(self._prior(), np.eye(2))
+        unit = " (sd of the prior)" if plain else ""
         for axis, component in zip((ax.xaxis, ax.yaxis), self.components):
             axis.set_label_text(f"Latent {component}{unit}", color=INK)
         write_title(ax, self._title(), self.estimator_name if name is None else name)
@@ -299,25 +299,28 @@ class LatentDisplay:
             for spot, name, color in zip(spots, names, colors)
         ]
 
-    @property
-    def _is_scaled(self) -> bool:
-        return self.unit is not None and not np.allclose(self.unit, 1.0)
+    def _prior(self) -> np.ndarray:
+        """Covariance of N(0, I) in the plane that is shown."""
+        n_components = self.codes.shape[1]
+        whole = np.eye(n_components) if self.covariance is None else np.asarray(self.covariance)
+        return whole[np.ix_(self.components, self.components)]
 
     def _draw_prior(self) -> None:
         from matplotlib.patches import Ellipse
 
-        ax = self.ax_
+        ax, prior = self.ax_, self._prior()
         ax.set_aspect("equal", adjustable="datalim")
-        unit = np.ones(self.codes.shape[1]) if self.unit is None else np.asarray(self.unit)
-        width, height = 2.0 * unit[list(self.components)]
         reach = np.quantile(np.abs(self._chosen_codes()), 0.99, axis=0)
         self.circles_ = []
-        if (reach > FAR * np.array([width, height])).any():
+        if (reach > FAR * 2.0 * np.sqrt(np.diag(prior))).any():
             return
+        variance, direction = np.linalg.eigh(prior)
+        height, width = 2.0 * np.sqrt(np.maximum(variance, 0.0))
+        angle = np.degrees(np.arctan2(*direction[::-1, -1]))
         style: dict = {"fill": False, "color": FAINT, "linewidth": 1.0, "zorder": 0}
         self.circles_ = [
             # No patch of the axes, whose limits are those of the codes.
-            ax.add_artist(Ellipse((0, 0), r * width, r * height, **style))
+            ax.add_artist(Ellipse((0, 0), r * width, r * height, angle=angle, **style))
             for r in RADII
         ]
 
