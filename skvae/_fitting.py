@@ -138,6 +138,7 @@ class FittingMixin(SourceMixin):
         if n_epochs or not first:
             self._check_goes_on()
         X = check_table(self, X, reset=first)
+        n_given = _num_samples(X)
         X, sample_weight, kept = self._check_weights(X, sample_weight)
         # Equal weights are none, to the last bit.
         if sample_weight is not None and np.ptp(sample_weight) == 0.0:
@@ -161,7 +162,7 @@ class FittingMixin(SourceMixin):
             supervision.learn(targets[kept])
             rows = supervision.attach(rows, targets[kept])
         view = parts.get("view") if first else self.vae_.view
-        rows, kept = self._viewed(rows, kept, view, random_state)
+        rows, kept = self._viewed(rows, kept, n_given, view, random_state)
         order = random_state.permutation(len(rows.values))
         drawn = random_state.randint(np.iinfo(np.int32).max, size=self.n_members)
         seeds = drawn if seeds is None else np.asarray(seeds)
@@ -198,16 +199,16 @@ class FittingMixin(SourceMixin):
         one = isinstance(condition, (str, Integral))
         return ConditionedCodec([condition] if one else list(condition), **settings)
 
-    def _viewed(self, rows: Rows, kept: np.ndarray, view, random_state):
+    def _viewed(self, rows: Rows, kept: np.ndarray, n_given: int, view, random_state):
         """The table with what a view needs, rows beside those that they explain, and places."""
         if view is None:
             return rows, kept
-        pairs = view.pairs(kept[-1] + 1)
+        pairs = view.pairs(n_given)
         if pairs is None:
             return view.attach(rows, self.codec_, random_state), kept
         if isinstance(rows, SparseRows):
             raise ValueError(f"view={view!r} needs a dense table; use X.toarray().")
-        place = np.full(kept[-1] + 1, -1)
+        place = np.full(n_given, -1)
         place[kept] = np.arange(len(kept))
         seen, explained = (place[part] for part in pairs)
         both = (seen >= 0) & (explained >= 0)
@@ -335,10 +336,11 @@ class FittingMixin(SourceMixin):
         """
         check_is_fitted(self)
         X = check_table(self, X, reset=False)
+        n_given = _num_samples(X)
         X, sample_weight, kept = self._check_weights(X, sample_weight)
         rows = self._resident(X, sample_weight)
         generator = check_random_state(self.random_state)
-        rows, _ = self._viewed(rows, kept, self.vae_.view, generator)
+        rows, _ = self._viewed(rows, kept, n_given, self.vae_.view, generator)
         index = torch.arange(len(rows.values), device=rows.values.device)
         vae = self.vae_.to(rows.values.device)
         seeds = generator.randint(np.iinfo(np.int32).max, size=vae.n_members)

@@ -161,7 +161,7 @@ class TimeLagged(View):
         if edges[0] < 0 or edges[-1] > n_rows:
             raise ValueError(
                 f"TimeLagged expects starts to be rows from 0 to {n_rows - 1}, got "
-                f"{list(self.starts)!r}."
+                f"{np.asarray(self.starts).tolist()}."
             )
         pieces = [np.arange(a, max(b - self.lag, a)) for a, b in zip(edges, edges[1:])]
         seen = np.concatenate(pieces)

@@ -474,6 +474,20 @@ def test_pairs_stay_within_trajectories_and_weights():
     assert np.isfinite(lagged(1, ()).fit(X, sample_weight=weights).transform(X)).all()
 
 
+def test_trajectories_without_weight_may_be_the_last():
+    X = double_well(4, 2000)[0]
+    starts = len(X) * np.arange(1, 4) // 4
+    weights = (np.arange(len(X)) < starts[1]).astype(float)
+    whole = lagged(1, starts).fit(X, sample_weight=weights)
+    cut = lagged(1, starts[:1]).fit(X[: starts[1]])
+    assert_array_equal(whole.transform(X), cut.transform(X))
+    whole.recalibrate(X, sample_weight=weights)
+    cut.recalibrate(X[: starts[1]])
+    assert_array_equal(whole.reconstruct(X), cut.reconstruct(X))
+    with pytest.raises(ValueError, match=rf"to {len(X) - 1}, got \[{len(X) + 1}\]"):
+        lagged(1, [len(X) + 1]).fit(X, sample_weight=weights)
+
+
 def test_lag_of_0_is_the_row_itself():
     X = double_well(2, 1200)[0]
     plain = VAETransformer(1, view=None, max_iter=3, hidden_layer_sizes=(16,), random_state=0)
