@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import triu
+from scipy.sparse import csr_matrix, triu
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
@@ -25,6 +26,7 @@ from skvae.penalties.graph import (
 )
 from skvae.penalties.layout import SOFTENING, Layout, spectral_start
 from skvae.penalties.metric import Metric
+from skvae.penalties.parts import RADIUS, start_by_parts
 from skvae.penalties.placement import KeptNeighbors, mode_among
 from skvae.training.closed_form import GaussianStep
 from skvae.training.flat import FlatAdam
@@ -152,6 +154,55 @@ def test_groups_without_an_edge_between_them_are_laid_out(n_components):
     codes = Layout(graph).run(start + 1e-3 * noise, shifts)
     assert np.isfinite(codes).all()
     assert KNeighborsClassifier(3).fit(codes[::2], y[::2]).score(codes[1::2], y[1::2]) > 0.95
+
+
+def n_pieces(codes, reach=1.5):
+    near = NearestNeighbors(radius=reach).fit(codes).radius_neighbors_graph()
+    return connected_components(near, directed=False)[0]
+
+
+def test_groups_far_apart_are_not_torn():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = np.concatenate([rng.normal(size=(100, 5)) + place for place in (0, 100, 200)])
+        graph, _ = graph_of(X, 15)
+        start = start_by_parts(graph, X, 2) + 1e-3 * rng.normal(size=(300, 2))
+        codes = Layout(graph).run(start, rng.integers(1, 300, size=(300, 16)))
+        assert [n_pieces(part) for part in (*np.split(codes, 3), codes)] == [1, 1, 1, 3]
+    codes = mapped(max_iter=1).fit_transform(X)
+    assert [n_pieces(part) for part in (*np.split(codes, 3), codes)] == [1, 1, 1, 3]
+
+
+@pytest.mark.parametrize(("groups", "d"), [(2, 3), (3, 5), (6, 12), (40, 8)])
+def test_parts_of_a_graph_start_apart(groups, d):
+    rng = np.random.default_rng(0)
+    # Few centres are all equally far apart: no two dimensions are theirs.
+    centres = 50.0 * (np.eye(groups, d) if groups <= d else rng.normal(size=(groups, d)))
+    rows = (centres[:, None] + rng.normal(size=(groups, 20, d))).reshape(-1, d)
+    graph, _ = graph_of(rows)
+    assert connected_components(graph)[0] == groups
+    start = start_by_parts(graph, rows, 2).reshape(groups, 20, 2)
+    assert np.abs(start).max() == pytest.approx(10.0)
+    centres = start.mean(1)
+    nearest = np.sort(pairwise_distances(centres), axis=1)[:, 1]
+    radius = np.linalg.norm(start - centres[:, None], axis=2).max(1)
+    assert (radius < 2 * RADIUS * nearest).all() and (radius > 0.2 * RADIUS * nearest).all()
+    # One edge, and it is a graph in one piece.
+    whole = graph.tolil()
+    whole[0, :] = whole[:, 0] = 0.5
+    whole = whole.tocsr()
+    assert_array_equal(start_by_parts(whole, rows, 2), spectral_start(whole, 2))
+
+
+def test_parts_of_one_row_and_edges_that_hold_nothing():
+    rows = np.array([[0.0], [1.0], [10.0], [11.0], [50.0]])
+    graph = csr_matrix(
+        ([1.0, 1.0, 1.0, 1.0, 1e-9, 1e-9], ([0, 1, 2, 3, 1, 2], [1, 0, 3, 2, 2, 1]))
+    )
+    graph.resize((5, 5))
+    start = start_by_parts(graph, rows, 2)
+    apart = pairwise_distances(start)
+    assert apart[0, 1] < apart[0, 2:].min() and apart[2, 3] < apart[2, [0, 1, 4]].min()
 
 
 # -------------------------------------------------------------------------- the placement

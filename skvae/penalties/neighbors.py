@@ -17,8 +17,9 @@ from ..noise import Noise
 from ._base import Penalty
 from .cells import CellEncoder
 from .graph import neighbor_graph, supervised
-from .layout import START_NOISE, Layout, n_shifts, spectral_start
+from .layout import START_NOISE, Layout, n_shifts
 from .metric import Metric
+from .parts import start_by_parts
 from .placement import KeptNeighbors, one_pool
 
 # Where the width of the posterior starts, in units of the layout.
@@ -131,7 +132,7 @@ class NeighborGraph(Penalty):
         graph = neighbor_graph(index, distances)
         if classes is not None:
             graph = supervised(graph, classes, self.target_weight)
-        layout = self._layout(graph, noise)
+        layout = self._layout(graph, inputs, noise)
         placement = KeptNeighbors(k) if self.keep_neighbors else CellEncoder()
         self.placement = placement.fit(inputs, layout, index, noise)
         return layout
@@ -143,9 +144,10 @@ class NeighborGraph(Penalty):
         places = torch.as_tensor(placed, dtype=inputs.dtype)
         return places.to(inputs.device)[:, None]
 
-    def _layout(self, graph, noise: Noise) -> Tensor:
+    def _layout(self, graph, inputs: np.ndarray, noise: Noise) -> Tensor:
         n = graph.shape[0]
-        layout, start = Layout(graph), spectral_start(graph, self.n_latents)
+        with one_pool():
+            layout, start = Layout(graph), start_by_parts(graph, inputs, self.n_latents)
         wobble = START_NOISE * noise.normal(n, self.n_latents).cpu().numpy()
         uniform = noise.uniform(self.max_iter, n_shifts(n)).cpu().double().numpy()
         shifts = np.minimum((uniform * (n - 1)).astype(np.int64) + 1, n - 1)
