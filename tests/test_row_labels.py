@@ -1,4 +1,4 @@
-"""Tables that stand for rows of another have its row labels: pandas aligns by them."""
+"""Tables that stand for rows of another have its labels: pandas aligns by them."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def table(n=60, seed=0):
     frame = pd.DataFrame({"x": x, "y": x + 0.3 * rng.normal(size=n), "z": rng.normal(size=n)})
     frame["kind"] = np.where(x > 0, "a", "b")
     # As a random split leaves them.
-    return frame.set_axis(rng.permutation(n))
+    return frame.set_axis(rng.permutation(n)).rename_axis(index="row", columns="column")
 
 
 X = table()
@@ -60,12 +60,31 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_keep_their_labels(vae, name):
-    assert_array_equal(METHODS[name](vae).index, X.index)
+    rows = METHODS[name](vae)
+    assert rows.index.identical(X.index)
+    assert name == "transform" or rows.columns.identical(X.columns)
 
 
 def test_new_rows_are_counted(vae):
     for rows in (vae.sample(3), vae.sample(3, given={"kind": "a"}), vae.interpolate(X[:2], 3)):
         assert_array_equal(rows.index, range(3))
+        assert rows.columns.identical(X.columns)
+
+
+def test_rows_take_the_names_of_labels_that_they_came_with(vae):
+    others = X.rename_axis(columns="other")
+    assert vae.reconstruct(others).columns.name == "other"
+    assert vae.inverse_transform(vae.transform(others)).columns.name == "column"
+
+
+def test_labels_that_are_tuples_need_no_levels():
+    labels = pd.Index([("a", 1), ("a", 2), ("b", 1), ("b", 2)], tupleize_cols=False, name="c")
+    rows = X.set_axis(labels, axis=1)
+    detector = VAEOutlierDetector(2, max_iter=1, random_state=0).fit(rows)
+    repaired, changed = detector.repair(rows[:3])
+    assert repaired.columns.tolist() == changed.columns.tolist() == labels.tolist()
+    vae = VAETransformer(2, max_iter=1, random_state=0).fit(rows)
+    assert vae.sample(2).columns.tolist() == vae.reconstruct(rows).columns.tolist()
 
 
 def test_labels_stay_out_of_other_containers():
@@ -85,10 +104,10 @@ def test_explanations_have_the_levels_of_the_columns(score_function):
     rows = X.set_axis(columns, axis=1)
     detector = VAEOutlierDetector(2, **settings).fit(rows)
     told = detector.explain(rows[:3])
-    assert told.columns[:4].equals(columns) and told["size"].shape == (3, 3)
+    assert told.columns[:4].identical(columns) and told["size"].shape == (3, 3)
     assert told.columns[4:].tolist() == ([("(code)", "")] if score_function == "elbo" else [])
     plain = VAEOutlierDetector(2, **settings).fit(X).explain(X[:3])
     assert_array_equal(told, plain)
-    assert plain.columns[:4].equals(X.columns)
+    assert plain.columns[:4].identical(X.columns)
     repaired, changed = detector.repair(rows)
-    assert changed.columns.equals(columns) and repaired.columns.equals(columns)
+    assert changed.columns.identical(columns) and repaired.columns.identical(columns)

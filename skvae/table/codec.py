@@ -109,6 +109,8 @@ class TableCodec(BaseEstimator):
         Whether some cells differ that have one value, so that `decode` takes `uniform`.
     container_ : {"numpy", "pandas", "polars"}
         What `fit` has seen.
+    level_names_ : list or None
+        Names of the levels of the labels of its columns (pandas).
     is_sparse_ : bool
         Whether that was a sparse matrix; `decode` gives dense arrays in any case.
 
@@ -140,6 +142,7 @@ class TableCodec(BaseEstimator):
     _ordered = True
     # How many inputs are conditions, which are not modelled.
     n_conditions_ = 0
+    level_names_: list | None = None
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ class TableCodec(BaseEstimator):
             classes = kinds.classes(names, panel, weight, is_frame)
             columns += _fitted(classes, names, panel, weight, self.range_ratio)
         self.container_ = table.container
+        self.level_names_ = table.level_names
         self.is_sparse_ = issparse(X)
         share_alphabet(columns)
         self.columns_ = columns
@@ -243,17 +247,14 @@ class TableCodec(BaseEstimator):
 
         def part(position: int, column: Column, form) -> Part:
             slot = slot_of.get(position, 0)
-            draws = (
-                np.asarray(uniform)[:, slot]
-                if column.draws_cells and uniform is not None
-                else None
-            )
-            return Part(
-                column.name, form, *column.decode(values[:, slot].astype(np.float64), draws)
-            )
+            is_drawn = column.draws_cells and uniform is not None
+            draws = np.asarray(uniform)[:, slot] if is_drawn else None
+            cells = values[:, slot].astype(np.float64)
+            return Part(column.name, form, *column.decode(cells, draws))
 
         columns = zip(range(len(forms)), self.columns_, forms, strict=True)
-        return target.build(forms, (part(*column) for column in columns), len(values))
+        rows = target.build(forms, (part(*column) for column in columns), len(values))
+        return target.with_level_names(rows, self.level_names_)
 
     def _check_parameters(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -96,6 +96,8 @@ class Table:
     """A table as the codec sees it; one subclass per container."""
 
     container: str
+    # Those of the levels of the columns' labels, where they have some.
+    level_names: list | None = None
 
     def __init__(self, X: Any):
         self.X = X
@@ -127,6 +129,11 @@ class Table:
     def build(cls, forms: Sequence[Form], parts: Iterable[Part], n_rows: int) -> Any:
         """Assemble a native table from its columns."""
         raise NotImplementedError
+
+    @classmethod
+    def with_level_names(cls, rows: Any, names: list | None) -> Any:
+        """Return a table that was built, the levels of its columns' labels named so."""
+        return rows
 
 
 def _array_table():
@@ -193,6 +200,8 @@ def container_of(X: Any) -> str:
 def labelled_as(rows: Any, X: Any) -> Any:
     """The rows, labelled as those of `X` where both are pandas frames of one length.
 
+    Columns of the same labels are those of `X`, whose levels may have names.
+
     Examples
     --------
     >>> import pandas as pd
@@ -202,7 +211,8 @@ def labelled_as(rows: Any, X: Any) -> Any:
     """
     # Pandas aligns by labels: a difference from the rows of a shuffled table would be of others.
     if container_of(rows) == container_of(X) == "pandas" and len(rows) == len(X):
-        return rows.set_axis(X.index)
+        rows = rows.set_axis(X.index)
+        return rows.set_axis(X.columns, axis=1) if rows.columns.equals(X.columns) else rows
     return rows
 
 

@@ -42,6 +42,10 @@ class PandasTable(Table):
     def names(self) -> list:
         return self.X.columns.tolist()
 
+    @property
+    def level_names(self) -> list:  # type: ignore[override]
+        return list(self.X.columns.names)
+
     def take(self, keep: np.ndarray) -> "PandasTable":
         return PandasTable(self.X.iloc[np.flatnonzero(keep)])
 
@@ -78,6 +82,13 @@ class PandasTable(Table):
         several = isinstance(names[0], tuple)
         frame.columns = pd.MultiIndex.from_tuples(names) if several else pd.Index(names)
         return frame
+
+    @classmethod
+    def with_level_names(cls, rows: pd.DataFrame, names: list | None) -> pd.DataFrame:
+        # Tuples that are labels of one level come back as labels of several.
+        if names is not None and len(names) == rows.columns.nlevels:
+            rows.columns.names = names
+        return rows
 
 
 def _is_numeric_matrix(X: pd.DataFrame) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .frames import open_table
+from .pandas_frames import PandasTable
 
 
 def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
@@ -36,8 +37,9 @@ def per_cell(X: Any, names: Sequence, values: np.ndarray) -> pd.DataFrame:
     if X.columns.nlevels > 1:
         rest = ("",) * (X.columns.nlevels - 1)
         tuples = [name if isinstance(name, tuple) else (name, *rest) for name in names]
-        columns = pd.MultiIndex.from_tuples(tuples, names=X.columns.names)
-    return pd.DataFrame(values, index=X.index, columns=columns)
+        columns = pd.MultiIndex.from_tuples(tuples)
+    frame = pd.DataFrame(values, index=X.index, columns=columns)
+    return PandasTable.with_level_names(frame, X.columns.names)
 
 
 def numbers_of(X: Any) -> np.ndarray:
