@@ -152,6 +152,25 @@ def test_other_models_refuse_sparse_rows(cls, params):
         dense.score_samples(sp.csr_array(X))
 
 
+@pytest.mark.parametrize(
+    "params",
+    [{"condition": [0]}, {"supervision": "classes"}, {"column_kinds": {"x0": "continuous"}}],
+)
+def test_what_no_sparse_table_goes_with_is_named(params):
+    (name,) = params
+    with pytest.raises(TypeError, match=rf"'bernoulli', and without {name}\.$"):
+        small(**params).fit(sp.csr_array(counts()), np.arange(120) % 2)
+
+
+def test_expected_counts_have_the_dtype_of_the_table():
+    X = np.minimum(counts(), 1.0)
+    whole, exact = (small(likelihood="poisson").fit(X.astype(t)) for t in ("int32", "float32"))
+    codes = exact.transform(X)
+    assert_array_equal(whole.transform(X), codes)
+    assert_array_equal(whole.inverse_transform(codes), exact.inverse_transform(codes).round())
+    assert whole.inverse_transform(codes).dtype == np.int32
+
+
 def test_sparse_flags_are_those_of_a_dense_table():
     X = np.minimum(counts(), 1.0)
     dense = small(likelihood="bernoulli").fit(X)

@@ -46,13 +46,17 @@ def refuse_role(name: Any, role: str, expected: str) -> None:
     )
 
 
-def refuse_sparse(name: str) -> None:
-    """Raise for a sparse matrix, in scikit-learn's words and with the remedy."""
+def refuse_sparse(name: str, dense: Iterable[str] = ()) -> None:
+    """Raise for a sparse matrix, in scikit-learn's words and with the remedy.
+
+    ``dense`` are the parameters in use that no sparse matrix goes with.
+    """
+    without = "".join(f", and without {parameter}" for parameter in dense)
     raise TypeError(
         f"Sparse data was passed for X, but dense data is required by this {name}. Use "
         "'.toarray()' to convert to a dense numpy array. Counts and flags may stay sparse with "
         "a likelihood of theirs, as VAETransformer(likelihood='negative_binomial') and "
-        "'bernoulli'."
+        f"'bernoulli'{without}."
     )
 
 

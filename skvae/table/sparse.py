@@ -14,6 +14,8 @@ from .refusals import refuse_sparse
 # Kinds of columns of which zeros that are not stored are the rule; standardised numbers would
 # be zeros no longer.
 SPARSE: dict[str, Any] = {"count": CountColumn, "binary": BinaryColumn}
+# Parameters of estimators that no sparse matrix goes with.
+DENSE_ALONE = ("condition", "supervision", "column_kinds")
 
 
 class DenseParts:
@@ -59,7 +61,8 @@ def check_sparse(estimator: Any, X: Any, reset: bool, fewest_rows: int) -> Any:
     Only an estimator whose tag says so takes one.
     """
     if not get_tags(estimator).input_tags.sparse:
-        refuse_sparse(type(estimator).__name__)
+        dense = [name for name in DENSE_ALONE if getattr(estimator, name, None) is not None]
+        refuse_sparse(type(estimator).__name__, dense)
     X = validate_data(
         estimator, X, reset=reset, accept_sparse="csr", dtype="numeric",
         ensure_min_samples=fewest_rows, ensure_all_finite="allow-nan",
