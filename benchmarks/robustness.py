@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -13,11 +14,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from _report import cpu_name, markdown_table, versions  # noqa: E402
-from driving import Hangs, drive, each_case  # noqa: E402
+from driving import LEAST_TRAITS, Hangs, drive, each_case  # noqa: E402
+from tables import Recipe  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "robustness.md"
 RAW = ROOT / "build" / "robustness"
 N_CASES = 40
+APART = (
+    f"Of {N_CASES} that are drawn together any two differ in {LEAST_TRAITS} of "
+    f"{len(fields(Recipe))} traits or more."
+)
 
 
 def run(piece: int, longest: float) -> None:
@@ -54,12 +60,14 @@ def report() -> str:
         "# Robustness",
         "",
         *in_all(records),
-        *answers(records),
+        *answers(
+            Counter(name for record in sound(records) for name in record["answered"]),
+            Counter(pair for record in sound(records) for pair in record["refused"].items()),
+        ),
         "",
-        *slowest(records),
-        "",
-        f"Mean {sum(r['seconds'] for r in records) / len(records):.2f} s per run, beside other "
-        "work on the machine: a bound on how long a call may take, and no measure of speed. "
+        f"Mean {sum(r['seconds'] for r in records) / len(records):.2f} s per run, the longest "
+        f"{slowest(records)}. That is beside other work on the machine: a bound on how long a "
+        "call may take, and no measure of speed. "
         f"{versions()}. {cpu_name()}.",
     ]
     return "\n".join(text) + "\n"
@@ -72,67 +80,54 @@ def in_all(records) -> list[str]:
     rows = [record["rows"] for record in records]
     columns = [record["columns"] for record in records]
     return [
-        f"`benchmarks/robustness.py`: {len(records)} runs of an estimator on {len(tables)} "
-        f"different generated tables of {min(rows)} to {max(rows)} rows and {min(columns)} to "
-        f"{max(columns)} columns (imputers: at most 100 columns; a table has at most 15,000 "
-        "cells). Each run calls every public method and checks its answers: no NaN but where "
-        "documented, the same bits for rows in another order and company, the same bits after "
-        "pickling, errors only with documented words.",
+        f"`benchmarks/robustness.py`: {len(records)} runs of an estimator "
+        f"({counted(estimator_of(r) for r in records)}) on {len(tables)} different generated "
+        f"tables ({counted(r['container'] for r in records)}) of {min(rows)} to {max(rows)} rows "
+        f"and {min(columns)} to {max(columns)} columns (imputers: at most 100 columns; a table "
+        f"has at most 15,000 cells). {APART} Each run calls every public method and checks its "
+        "answers: no NaN but where documented, the same bits for rows in another order and "
+        "company, the same bits after pickling, errors only with documented words.",
         "",
         f"**Failed: {len(failed)}** (answers that were wrong, exceptions without an explanation, "
         "or no answer in time). What failed in earlier runs is mended, and kept in "
         "`tests/test_properties.py`.",
         "",
+        *(f"- `{r['spelling']}` on `{r['recipe']}`: {r['failed'][:200]!r}" for r in failed),
+        *[""] * bool(failed),
         f"{sum('fit' in r['refused'] for r in sound(records))} of the runs ended in `fit` with a "
         "documented refusal, as of a table in which nothing varies; the others went through all "
         "methods.",
         "",
-        *(f"- `{r['spelling']}` on `{r['recipe']}`: {r['failed'][:200]!r}" for r in failed),
     ]
 
 
-def answers(records) -> list[str]:
-    """Tables of what was run, and of the calls that answered and that refused."""
-    methods = Counter(name for record in sound(records) for name in record["answered"])
-    refusals = Counter(pair for record in sound(records) for pair in record["refused"].items())
-    return [
-        *markdown_table(["estimator", "runs"], counted(estimator_of(r) for r in records)),
-        "",
-        *markdown_table(["container", "runs"], counted(r["container"] for r in records)),
-        "",
-        "Calls that answered:",
-        "",
-        *markdown_table(["call", "times"], [[n, str(k)] for n, k in methods.most_common()]),
-        "",
-        "Calls that refused, by documented reason:",
-        "",
-        *markdown_table(
-            ["call", "error and reason", "times"],
-            [[name, why, str(k)] for (name, why), k in refusals.most_common()],
-        ),
-    ]
+def answers(methods: Counter, refusals: Counter) -> list[str]:
+    """A table of the calls that answered and that refused, those of one number in one row."""
+    reasons, together = defaultdict(list), defaultdict(list)
+    for (name, why), k in refusals.most_common():
+        reasons[name].append(f"{k} {why.removeprefix('ValueError: ')}")
+    for name, k in methods.most_common():
+        together[k, "; ".join(reasons.pop(name, []))].append(name)
+    rows = [[", ".join(names), str(k), why] for (k, why), names in together.items()]
+    rows += [[name, "0", "; ".join(why)] for name, why in reasons.items()]
+    return markdown_table(["call", "answered", "refused, by documented reason"], rows)
 
 
-def slowest(records) -> list[str]:
-    """A table of the runs that took longest."""
-    first = sorted(records, key=lambda record: -record["seconds"])[:5]
-    lines = [
-        [
-            f"{r['seconds']:.1f}", estimator_of(r), f"{r['rows']} x {r['columns']}",
-            r["container"],
-        ]
-        for r in first
-    ]  # fmt: skip
-    head = ["seconds", "estimator", "rows x columns", "container"]
-    return ["Slowest runs (all calls together):", "", *markdown_table(head, lines)]
+def slowest(records) -> str:
+    """The tables on which all calls together took longest."""
+    longest: dict[str, float] = {}
+    for r in sorted(records, key=lambda record: -record["seconds"]):
+        kind = f"`{estimator_of(r)}`, {r['rows']} x {r['columns']}, {r['container']}"
+        longest.setdefault(kind, r["seconds"])
+    return "; ".join(f"{kind}: {seconds:.1f} s" for kind, seconds in [*longest.items()][:3])
 
 
 def sound(records) -> list[dict]:
     return [record for record in records if not record["failed"]]
 
 
-def counted(names) -> list[list[str]]:
-    return [[name, str(count)] for name, count in Counter(names).most_common()]
+def counted(names) -> str:
+    return ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
 
 
 def estimator_of(record) -> str:

@@ -4,9 +4,20 @@
 ``FAILED``; ``benchmarks/robustness.py`` tries many more and counts them.
 """
 
+from itertools import combinations
+
 import numpy as np
 import pytest
-from driving import REFUSALS, Case, Hangs, drive, each_case, refusal
+from driving import (
+    LEAST_TRAITS,
+    REFUSALS,
+    Case,
+    Hangs,
+    drive,
+    each_case,
+    n_traits_apart,
+    refusal,
+)
 from tables import KINDS, Recipe
 
 from skvae import VAETransformer
@@ -17,18 +28,18 @@ N_PIECES = 35
 
 
 def test_tables():
-    """Some forty of them, the same ones every time; Hypothesis varies each in little."""
-    driven = set()
+    """Forty of them, the same ones every time."""
+    each_case(lambda case: drive(case, LONGEST), 40)
 
-    def once(case):
-        recipe = case.recipe
-        kind = case.spelling, recipe.container, recipe.n_rows, recipe.n_columns
-        if kind not in driven:
-            driven.add(kind)
-            drive(case, LONGEST)
 
-    each_case(once, 75)
-    assert len(driven) > 35
+@pytest.mark.parametrize("large", [False, True])
+def test_tables_are_no_near_copies(large):
+    found, again = [], []
+    for cases in (found, again):
+        each_case(cases.append, 40, 0, large)
+    assert found == again and len(found) == 40
+    pairs = combinations([case.recipe for case in found], 2)
+    assert min(n_traits_apart(*pair) for pair in pairs) >= LEAST_TRAITS
 
 
 @pytest.mark.slow
