@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .table.columns import MappedColumn
 from .table.slopes import change, is_nominal, slopes, spread_of
 from .table.targets import class_targets
 
-STATISTICS = ("mean", "rms")
+STATISTICS = ("mean", "absolute", "rms")
 
 
 class LatentsMixin:
@@ -124,9 +125,11 @@ class LatentsMixin:
         X : array-like or DataFrame of shape (n_samples, n_features), default=None
             Rows at whose codes the derivatives are taken; None takes codes from the prior,
             the same at every call.
-        statistic : {"mean", "rms"}, default="mean"
-            What is told of the derivatives at those codes: their mean, or their root mean
-            square, in which a column that rises here and falls there does not vanish.
+        statistic : {"mean", "absolute", "rms"}, default="mean"
+            What is told of the derivatives at those codes: their mean, the mean of their
+            absolute values, or their root mean square.  A column that rises here and falls
+            there does not vanish in the latter two; where it never turns, the first two agree
+            but for the sign.
         standardize : bool, default=False
             Whether to tell them in standard deviations of the column per standard deviation of
             the code, both as the model has them, so that columns and latents can be compared;
@@ -138,7 +141,7 @@ class LatentsMixin:
         sensitivities : ndarray of shape (n_components, n_features)
             Categories without an order have no direction: theirs is the root mean square of
             the probability that moves from some categories to others (total variation), with
-            either statistic.  0 for columns that were constant in ``fit``.
+            any statistic.  0 for columns that were constant in ``fit``.
 
         Raises
         ------
@@ -157,10 +160,11 @@ class LatentsMixin:
         scale = self._axes.outward(reference.astype(np.float64)).std(0)
         columns = [self.codec_.columns_[position] for position in self.codec_.modelled_index_]
         squared = np.array([statistic == "rms" or is_nominal(column) for column in columns])
+        plain = np.abs if statistic == "absolute" else np.asarray
         with self._arithmetic():
             total = np.zeros((codes.shape[1], len(columns)))
             for part in decoder.chunks(codes):
-                total += _sums(decoder, columns, part, squared, self._axes.steps, scale)
+                total += _sums(decoder, columns, part, squared, plain, self._axes.steps, scale)
             mean = total / max(len(codes), 1)
             found = np.where(squared, np.sqrt(np.maximum(mean, 0.0)), mean)
             if standardize:
@@ -173,17 +177,17 @@ class LatentsMixin:
 
 
 def _sums(
-    decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray, steps: np.ndarray,
-    scale: np.ndarray,
+    decoder: Decoder, columns: list, codes: np.ndarray, squared: np.ndarray, plain: Callable,
+    steps: np.ndarray, scale: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Sums over codes of the changes of cells, or of their squares, by axis and column."""
+    """Sums over codes, by axis and column, of squares and of what ``plain`` makes of changes."""
     per_value = _cells_per_value(decoder, columns, codes)
     sums = []
     for blocks in decoder.derivatives(codes, steps, scale):
         parts = [part for block in blocks for part in block.swapaxes(0, 1)]
         moved = [change(*pair) for pair in zip(columns, parts, strict=True)]
         changes = np.stack(moved, 1) * per_value
-        sums.append(np.where(squared, changes**2, changes).sum(0))
+        sums.append(np.where(squared, changes**2, plain(changes)).sum(0))
     return np.stack(sums)
 
 

@@ -78,8 +78,9 @@ def test_a_linear_model_has_its_loadings():
     np.testing.assert_allclose(vae.components_, steps, rtol=1e-3, atol=1e-4)
     # One and the same at any code, so the rows do not matter, nor the statistic but for the sign.
     np.testing.assert_allclose(vae.sensitivities(table), vae.components_, rtol=1e-6)
-    rms = vae.sensitivities(statistic="rms")
-    np.testing.assert_allclose(rms, np.abs(vae.components_), rtol=1e-6)
+    for statistic in ("absolute", "rms"):
+        found = vae.sensitivities(statistic=statistic)
+        np.testing.assert_allclose(found, np.abs(vae.components_), rtol=1e-6)
 
 
 def test_a_linear_model_has_the_loadings_of_factor_analysis():
@@ -108,7 +109,9 @@ def test_units_of_columns_and_of_codes(whiten):
     standard = vae.sensitivities(table, standardize=True)
     expected = vae.components_ * codes.std(0)[:, None] / table.std(0)
     np.testing.assert_allclose(standard, expected, rtol=0.1, atol=0.02)
-    assert (vae.sensitivities(statistic="rms") >= np.abs(vae.components_) * (1 - 1e-9)).all()
+    absolute, rms = (vae.sensitivities(statistic=each) for each in ("absolute", "rms"))
+    assert (rms >= absolute * (1 - 1e-9)).all()
+    assert (absolute >= np.abs(vae.components_) * (1 - 1e-9)).all()
 
 
 # -- any model --------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from ._tables import shortened
 
 MAX_COLUMNS, MAX_LATENTS = 30, 16
 SIGNED, UNSIGNED = "RdBu_r", "Greys"
-# A column that a latent moves by so much, and on the mean by so small a part of it.
+# A column that a latent moves by so much, at least a quarter of it against the rest.
 NOTABLE, TURNING = 0.25, 0.5
 MOST_NUMBERS, FAINTEST = 200, 0.15
 DARK = 0.62  # share of the scale from which white is read better than black
+# Columns for which there is room, and from which the unit is written in full beside the scale.
+FEWEST_ROWS, ROWS_FOR_WORDS = 5, 9
 
 
 class SensitivityDisplay:
@@ -30,6 +32,8 @@ class SensitivityDisplay:
         standard deviation of the code.
     names : list
         Names of the columns.
+    absolute : ndarray of shape (n_components, n_features), default=None
+        Mean of the absolute derivatives, in the same unit; None takes ``rms`` in its place.
     nominal : array-like of bool, shape (n_features,), default=None
         Columns of categories without an order, whose sensitivities have no sign.
     columns : list of str or int, default=None
@@ -77,6 +81,7 @@ class SensitivityDisplay:
         mean,
         rms,
         names,
+        absolute=None,
         nominal=None,
         columns=None,
         components=None,
@@ -86,6 +91,7 @@ class SensitivityDisplay:
         self.mean = mean
         self.rms = rms
         self.names = names
+        self.absolute = absolute
         self.nominal = nominal
         self.columns = columns
         self.components = components
@@ -119,14 +125,15 @@ class SensitivityDisplay:
             The display, drawn.
         """
         fitted_with(f"{cls.__name__}.from_estimator", estimator, "sensitivities")
-        mean, rms = (
+        mean, rms, absolute = (
             estimator.sensitivities(X, statistic=statistic, standardize=True)
-            for statistic in ("mean", "rms")
+            for statistic in ("mean", "rms", "absolute")
         )
         display = cls(
             mean=mean,
             rms=rms,
             names=names_of(estimator),
+            absolute=absolute,
             nominal=[is_nominal(column) for column in estimator.codec_.columns_],
             columns=columns,
             components=components,
@@ -157,15 +164,18 @@ class SensitivityDisplay:
         )
         rows = self._rows(caller)
         self.columns_ = [self.names[j] for j in rows]
-        mean, rms = (part[self.components_][:, rows].T for part in (self.mean, self.rms))
-        size = (2.9 + 0.52 * len(self.components_), 1.35 + 0.235 * len(rows))
+        absolute = self.rms if self.absolute is None else self.absolute
+        mean, rms, moved = (
+            part[self.components_][:, rows].T for part in (self.mean, self.rms, absolute)
+        )
+        size = (2.9 + 0.52 * len(self.components_), 1.35 + 0.235 * max(len(rows), FEWEST_ROWS))
         self.ax_ = ax = axes(caller, ax, size)
         self.figure_ = ax.figure
         nominal = np.zeros(len(self.names), bool) if self.nominal is None else self.nominal
         nominal = np.asarray(nominal, dtype=bool)[rows]
         self._draw(mean, nominal)
         self.turning_ = None
-        turns = (rms > NOTABLE) & (np.abs(mean) < TURNING * rms) & ~nominal[:, None]
+        turns = (rms > NOTABLE) & (np.abs(mean) < TURNING * moved) & ~nominal[:, None]
         if turns.any():
             down, across = np.nonzero(turns)
             style = {"markersize": 4.5, "markeredgewidth": 0.9, "markeredgecolor": "0.3"}
@@ -220,6 +230,8 @@ class SensitivityDisplay:
         self.colorbar_.ax.tick_params(labelsize=TINY, length=2, color=QUIET)
         self.colorbar_.ax.locator_params(nbins=5)
         text = "standard deviations of the column\nper standard deviation of the code"
+        if len(mean) < ROWS_FOR_WORDS:
+            text = "sd of the column\nper sd of the code"
         self.colorbar_.set_label(text, color=INK, fontsize=SMALL)
 
     def _write_numbers(self, shown) -> None:
