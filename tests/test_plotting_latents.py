@@ -103,6 +103,37 @@ def test_rings_where_a_column_turns_back():
     assert len(display.turning_.get_xdata()) == 1
     assert display.columns_[int(display.turning_.get_ydata()[0])] == "a"
     assert "rings" in display.ax_.get_xlabel()
+    # A column that rises here little and there a lot does not turn.
+    absolute = np.array([[0.8, 0.9, 0.02]])
+    names = list("abc")
+    turns = SensitivityDisplay(mean=mean, rms=2 * rms, absolute=absolute, names=names).plot()
+    assert len(turns.turning_.get_xdata()) == 1
+    rises = np.array([[0.1, 0.9, 0.01]])
+    rising = SensitivityDisplay(mean=rises, rms=rms, absolute=rises, names=names).plot()
+    assert rising.turning_ is None
+
+
+def test_a_column_of_uneven_slopes_has_no_ring():
+    z = np.random.default_rng(0).normal(size=300)
+    table = pd.DataFrame({"z": z, "steep": np.exp(1.5 * z), "bent": z**2})
+    settings = {"likelihood": "normal", "max_iter": 60, "random_state": 0}
+    display = SensitivityDisplay.from_estimator(VAETransformer(1, **settings).fit(table))
+    rings = [display.columns_[int(down)] for down in display.turning_.get_ydata()]
+    assert rings == ["bent"]
+
+
+def within(figure, text):
+    """Whether a text lies within the figure, but for a pixel."""
+    inner = text.get_window_extent()
+    return bool((inner.min >= -1).all() and (inner.max <= np.add(figure.bbox.max, 1)).all())
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 3, 5, 8])
+def test_the_unit_beside_the_map_is_legible(n_columns):
+    mean = np.full((1, n_columns), 0.5)
+    display = SensitivityDisplay(mean=mean, rms=mean, names=list("abcdefgh"[:n_columns])).plot()
+    draw(display)
+    assert within(display.figure_, display.colorbar_.ax.yaxis.label)
 
 
 def test_categories_are_grey(mixed):
@@ -191,6 +222,18 @@ def test_images_of_colours_and_wrong_shapes(images):
     assert display.image_.get_array().shape[-1] == 4
     with pytest.raises(ValueError, match="8 x 9 = 72 pixels"):
         TraversalDisplay.from_estimator(images, DIGITS, image_shape=(8, 9))
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 4, 8])
+@pytest.mark.parametrize("n_latents", [1, 4, 5, 8])
+def test_legend_and_title_stay_in_the_picture(n_columns, n_latents):
+    rows = [np.zeros((3, n_columns)) for _ in range(n_latents)]
+    values, nats = np.tile(np.arange(3.0), (n_latents, 1)), np.full(n_latents, 12.34)
+    made = {"components": list(range(n_latents)), "kl_per_latent": nats}
+    display = draw(TraversalDisplay(values=values, rows=rows, **made).plot())
+    texts = display.legend_.get_texts()
+    assert len(texts) == n_latents
+    assert all(within(display.figure_, text) for text in (*texts, display.figure_._suptitle))
 
 
 # -- reconstructions --------------------------------------------------------------------------

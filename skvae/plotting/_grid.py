@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,10 @@ import numpy as np
 from ._style import INK, axes, pyplot
 
 SMALL, TINY = 8.5, 7.5
+# That of titles, widths of a letter on average, and of what a legend has beside its letters,
+# both in font sizes.
+MEDIUM, WIDTH_OF_LETTER, WIDTH_OF_HANDLE = 10.0, 0.56, 4.0
+FEWEST_LETTERS = 20  # in a line
 MAX_PER_ROW = 4
 PANEL_WIDTH = 2.05
 
@@ -29,17 +34,31 @@ class Place(NamedTuple):
 
     def write_title(self, title: str, name: str | None) -> None:
         """Above all panels, a name in a line of its own; nowhere if the axes were given."""
+        where = self.figure if self.is_own else self.heading
+        if where is None:
+            return
+        title = fill(
+            title, max(int(72 * _inches(where) / (MEDIUM * WIDTH_OF_LETTER)), FEWEST_LETTERS)
+        )
         text = f"{name}\n{title}" if name else title
         if self.is_own:
-            self.figure.suptitle(text, x=0.008, ha="left", fontsize="medium", color=INK)
-        elif self.heading is not None:
-            self.heading.set_title(text, loc="left", fontsize="medium", color=INK)
+            where.suptitle(text, x=0.008, ha="left", fontsize="medium", color=INK)
+        else:
+            where.set_title(text, loc="left", fontsize="medium", color=INK)
 
     def write_legend(self, panels, handles, ncols: int = 3):
-        """One legend for all panels, below them; in the first of axes that were given."""
+        """One legend for all panels, below them; in the first of axes that were given.
+
+        ``ncols`` is how many handles there are in a line at most, where there is room.
+        """
         style = {"frameon": False, "labelcolor": INK, "fontsize": SMALL, "handlelength": 1.6}
         if self.spec is None:
             return panels[0].legend(handles=handles, loc="best", **style)
+        longest = max(len(handle.get_label()) for handle in handles)
+        inches = _inches(self.figure if self.is_own else self.footer)
+        room = 72 * inches / (SMALL * (WIDTH_OF_LETTER * longest + WIDTH_OF_HANDLE))
+        n_lines = math.ceil(len(handles) / max(min(int(room), ncols), 1))
+        ncols = math.ceil(len(handles) / n_lines)
         if self.is_own:
             where = {"loc": "outside lower left", "ncols": ncols}
             return self.figure.legend(handles=handles, **where, **style)
@@ -95,3 +114,8 @@ def divided(caller: str, figure, spec, n: int) -> np.ndarray:
     grid = spec.subgridspec(n_rows, n_columns)
     made = [figure.add_subplot(grid[divmod(j, n_columns)]) for j in range(n)]
     return np.array([axes(caller, each, (0, 0)) for each in made], dtype=object)
+
+
+def _inches(where) -> float:
+    """Width of a figure or of axes."""
+    return where.bbox.width / where.figure.dpi

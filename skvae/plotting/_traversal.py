@@ -253,7 +253,8 @@ class TraversalDisplay:
             # Lines on the same level lie beside one another.
             shift = 0.12 * (i - (n_lines - 1) / 2) if kind == "category" else 0.0
             panel.plot(x, height + shift if shift else height, **steps | self._style(i) | kwargs)
-        panel.xaxis.set_major_locator(_few_ticks(5))
+        panel.xaxis.set_major_locator(_few_ticks(4))
+        panel.xaxis.set_major_formatter(lambda value, _: _short_number(value))
         panel.grid(axis="y", color=FAINT, linewidth=0.5)
         panel.set_axisbelow(True)
 
