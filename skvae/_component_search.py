@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from sklearn.base import clone
@@ -74,12 +74,15 @@ class ComponentSearch:
         """Fit, give the estimator the chosen model, and give the places of the rows held out."""
         self._check_posterior()
         n_rows = _num_samples(self.X)
+        if not self.estimator.early_stopping:
+            self._refuse(n_rows)
         # Every group of latents has one at least.
         least = self.estimator._resolve("posterior").n_groups
         start = min(START, _num_features(self.X), n_rows // ROWS_PER_LATENT)
         start = max(self._largest(start), min((n for n in NUMBERS if n >= least), default=0))
         first = self._fit(start).estimator
-        self._check_held_out(first, n_rows)
+        if "validation_bound" not in first.history_:
+            self._refuse(n_rows)
         n_inputs = first.codec_.n_inputs_
         limit = min(n_inputs, n_rows // ROWS_PER_LATENT)
         numbers = [n for n in NUMBERS if least <= n <= max(limit, start)]
@@ -102,15 +105,14 @@ class ComponentSearch:
                 "to a number."
             )
 
-    @staticmethod
-    def _check_held_out(first, n_rows: int) -> None:
-        if "validation_bound" not in first.history_:
-            raise ValueError(
-                f"n_components='auto' of {type(first).__name__} is chosen by rows held out, and "
-                f"early_stopping={first.early_stopping}, validation_fraction="
-                f"{first.validation_fraction} holds out none of {n_rows}, or too few. Set "
-                "early_stopping=True, give more rows, or set n_components to a number."
-            )
+    def _refuse(self, n_rows: int) -> NoReturn:
+        estimator = self.estimator
+        raise ValueError(
+            f"n_components='auto' of {type(estimator).__name__} is chosen by rows held out, and "
+            f"early_stopping={estimator.early_stopping}, validation_fraction="
+            f"{estimator.validation_fraction!r} holds out none of {n_rows}, or too few. Set "
+            "early_stopping=True, give more rows, or set n_components to a number."
+        )
 
     @staticmethod
     def _largest(limit: int) -> int:
@@ -147,7 +149,17 @@ class ComponentSearch:
         noise = Noise(range(estimator.n_members), estimator._device())
         bounds = estimator._score(_safe_indexing(self.X, judged), N_DRAWS, noise)
         self.fitted[number] = Candidate(estimator, held_out, bounds)
+        self._tell(f"{number}: bound {self.bound(number):.3f} nats/row on {len(judged)} held out")
         return self.fitted[number]
+
+    def bound(self, number: int) -> float:
+        """Mean bound of the rows that judge, with this number of latents."""
+        bounds = self.fitted[number].bounds
+        return float(bounds @ self._shares(self.fitted[number].held_out[: len(bounds)]))
+
+    def _tell(self, text: str) -> None:
+        if self.estimator.verbose:
+            print(f"[{type(self.estimator).__name__}] n_components={text}", flush=True)
 
     @property
     def chosen(self) -> int:
@@ -183,6 +195,8 @@ class ComponentSearch:
 
     def _hand_over(self) -> np.ndarray:
         chosen = self.chosen
+        tried = ", ".join(str(number) for number in sorted(self.fitted))
+        self._tell(f"{chosen}, the smallest of {tried} that is as good as any")
         best, table = self.fitted[chosen], self.table
         params = self.estimator.get_params(deep=False)
         fitted = {name: v for name, v in vars(best.estimator).items() if name not in params}

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skvae import VAEOutlierDetector, VAETransformer
+from skvae._component_search import ComponentSearch
 from skvae.exceptions import PosteriorCollapseWarning, UnusedLatentsWarning
 from skvae.model_selection import StackedGridSearchCV
 
@@ -65,6 +66,26 @@ def test_table_of_candidates_says_why():
     assert as_good[chosen] and not as_good[: chosen.argmax()].any()
     # In the unit of scores, of rows that were not trained on.
     assert_allclose(bounds[chosen], vae.score(X), atol=1)
+
+
+def test_verbose_tells_each_number_and_the_choice(capsys):
+    vae = VAETransformer("auto", verbose=1, **SHORT).fit(planted(3, 200))
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("[VAETransformer] n_components=")]
+    numbers, bounds, _, _ = table(vae).values()
+    assert len(told) == len(numbers) + 1
+    for number, bound in zip(numbers, bounds):
+        line = f"[VAETransformer] n_components={number}: bound {bound:.3f} nats/row on "
+        assert any(each.startswith(line) for each in told)
+    assert f"n_components={vae.n_components_}, the smallest of" in told[-1]
+    VAETransformer("auto", **SHORT).fit(planted(3, 200))
+    assert capsys.readouterr().out == ""
+
+
+def test_rows_held_out_are_asked_for_before_training(monkeypatch):
+    monkeypatch.setattr(ComponentSearch, "_fit", lambda *args: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="early_stopping=False"):
+        VAETransformer("auto", early_stopping=False).fit(planted(3))
 
 
 def test_bounds_promise_no_more_than_the_truth():
