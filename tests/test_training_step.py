@@ -231,14 +231,53 @@ def test_cells_far_out_are_those_of_automatic_differentiation(far):
         cells.BernoulliCells: Given(
             likelihoods.Bernoulli(), "binary", (1,) * 5, logits, (logits > 0.7) * 1.0
         ),
+        cells.OrdinalCells: Given(
+            likelihoods.Ordinal(), "ordinal", (2, 3, 5, 1, 4), logits,
+            [[0, 2, 4, 0, 0], [1, 0, 0, 0, 3], [0, 1, 2, 0, 1]],
+        ),
         cells.NegativeBinomialCells: Given(
             likelihoods.NegativeBinomial(), "count", (1,) * 5, logits, abs(logits).round() ** 2
         ),
-    }
+    }  # fmt: skip
     for kind, given in cases.items():
         for mine, theirs in zip(given.by(kind), given.by(cells.DifferentiatedCells), strict=True):
             assert np.isfinite(mine).all()
             assert_allclose(mine, theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("full", [True, False], ids=["full", "holes and weights"])
+@pytest.mark.parametrize("far", [1.0, 40.0])
+def test_levels_between_thresholds_of_any_distance_equal_autograd(far, full, n_members):
+    sizes, rng = (4, 2, 7, 3), np.random.default_rng(0)
+    shapes = Shapes(16, 2, (("ordinal", sizes),))
+    likelihood = likelihoods.Ordinal().build(shapes, Noise(range(n_members))).double()
+    raw = likelihood.first_and_log_steps
+    with torch.no_grad():
+        raw += torch.as_tensor(rng.normal(scale=4.0, size=raw.shape))
+        # Steps at their limits, from which no gradient leads on.
+        raw[..., 2, 1:3] = torch.tensor([-80.0, 12.0])
+    shape = n_members, 50, len(sizes)
+    parameters = far * rng.normal(size=shape)
+    values = rng.integers(0, sizes, size=shape).astype(float)
+    mask = None if full else rng.random(shape) < 0.7
+    share = None if full else rng.random((n_members, 50, 1)) / 50
+    found = []
+    for kind in (cells.OrdinalCells, cells.DifferentiatedCells):
+        gradient, given = torch.zeros_like(raw), parameters.copy()
+        step = kind(likelihood.train(), lambda p, of=gradient: of)
+        total = step(given, values.copy(), mask, share, None)
+        found.append([total, given, gradient.numpy()])
+    for mine, theirs in zip(*found, strict=True):
+        assert abs(theirs).max() > 1e-3
+        assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_levels_are_written_out():
+    shapes = Shapes(6, 2, (("ordinal", (3, 3)),))
+    built = likelihoods.Ordinal().build(shapes, Noise([0]))
+    found = [type(cells.cells_of(built, torch.zeros_like, host)) for host in (True, False)]
+    assert found == [cells.OrdinalCells, cells.DifferentiatedCells]
 
 
 def test_mixed_tables_are_written_out_but_what_shares_sizes_and_what_is_wide():

@@ -94,8 +94,8 @@ class Categorical(Likelihood):
         return distributions.Categorical(parameters, self.sizes)
 
 
-# Thresholds nearer than this round to one another.
-SMALLEST_STEP = 1e-3
+# Thresholds nearer than this round to one another, and farther ones tell no more.
+SMALLEST_STEP, LARGEST_LOG_STEP = 1e-3, 10.0
 
 
 class Ordinal(Likelihood):
@@ -117,6 +117,11 @@ class Ordinal(Likelihood):
     """
 
     kind = "ordinal"
+
+    @property
+    def closed_form(self) -> tuple | None:
+        """Limits of the steps between thresholds, the larger one of their logarithms."""
+        return (SMALLEST_STEP, LARGEST_LOG_STEP) if type(self) is Ordinal else None
 
     def build(self, shapes: Shapes, noise: Noise) -> Ordinal:
         """Create the thresholds: the first of each column, and the logarithms of the steps."""
@@ -167,7 +172,7 @@ class Ordinal(Likelihood):
     def forward(self, parameters: Tensor) -> distributions.Ordinal:
         """Give ordered levels per cell."""
         first, log_steps = self.first_and_log_steps.tensor_split([1], -1)
-        steps = log_steps.clamp_max(10.0).exp() + SMALLEST_STEP
+        steps = log_steps.clamp_max(LARGEST_LOG_STEP).exp() + SMALLEST_STEP
         thresholds = torch.cat([first, steps], -1).cumsum(-1)
         thresholds = thresholds.masked_fill(self.padding, math.inf)
         return distributions.Ordinal(parameters, thresholds.unsqueeze(1))

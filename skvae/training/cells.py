@@ -175,6 +175,55 @@ class CategoricalCells:
         return (log_prob * weight).sum((1, 2))
 
 
+class OrdinalCells:
+    """Levels in an order, each between two thresholds of its column."""
+
+    def __init__(self, likelihood, gradient_of):
+        self.smallest, self.largest = likelihood.closed_form
+        self.raw = twin(likelihood.first_and_log_steps.detach())[:, 0]
+        self.raw_gradient = twin(gradient_of(likelihood.first_and_log_steps))[:, 0]
+        self.padding = twin(likelihood.padding)[:, 0]
+        self.n_edges = self.raw.shape[-1] + 2
+        # Where the edges of each column of each member begin.
+        n_columns = len(likelihood.sizes)
+        self.start = self.n_edges * np.arange(len(self.raw) * n_columns).reshape(-1, 1, n_columns)
+
+    def __call__(self, parameters, values, mask, share, noise) -> Any:
+        """See ``DifferentiatedCells``."""
+        growth, edges = self._edges()
+        place = values.astype(np.int64) + self.start
+        lower, upper = edges[place], edges[place + 1]
+        within = np.exp(lower - upper)
+        above, log_above = _sigmoid(parameters - upper)
+        below, log_below = _sigmoid(lower - parameters)
+        log_prob = np.log1p(-within) - log_above - log_below
+        within /= 1.0 - within
+        weight = _weight(mask, share, values)
+        np.multiply(above - below, weight, out=parameters)
+        above += within
+        above *= weight
+        below += within
+        below *= weight
+        for_edges = np.bincount((place + 1).ravel(), -above.ravel(), len(edges))
+        for_edges += np.bincount(place.ravel(), below.ravel(), len(edges))
+        for_raw = for_edges.reshape(*self.raw.shape[:2], -1)[..., 1:-1]
+        # A step moves all thresholds behind it.
+        for_raw = np.where(self.padding, 0.0, for_raw)[..., ::-1].cumsum(-1)[..., ::-1]
+        for_raw[..., 1:] *= growth * (self.raw[..., 1:] <= self.largest)
+        self.raw_gradient[...] = for_raw
+        return (log_prob * weight).sum((1, 2))
+
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """How steps grow with their logarithms, and what all levels lie between, side by side."""
+        first = self.raw[..., :1]
+        growth = np.exp(np.minimum(self.raw[..., 1:], self.largest))
+        edges = np.full((*self.raw.shape[:2], self.n_edges), np.inf, self.raw.dtype)
+        edges[..., 0] = -np.inf
+        edges[..., 1:-1] = np.concatenate([first, growth + self.smallest], -1).cumsum(-1)
+        edges[..., 1:-1][self.padding] = np.inf
+        return growth, edges.reshape(-1)
+
+
 class NegativeBinomialCells:
     """Counts of columns with a dispersion each, in float64: what is large cancels."""
 
@@ -216,6 +265,7 @@ WRITTEN_OUT: dict[str, type] = {
     "continuous": NormalCells,
     "binary": BernoulliCells,
     "categorical": CategoricalCells,
+    "ordinal": OrdinalCells,
     "count": NegativeBinomialCells,
 }
 
@@ -233,3 +283,9 @@ def _weight(mask, share, values):
     """What each cell counts by: an array, or a number where all count alike."""
     weight = 1.0 / values.shape[1] if share is None else share
     return weight if mask is None else mask.astype(values.dtype) * weight
+
+
+def _sigmoid(x) -> tuple:
+    """It, and the logarithm of one plus the exponential, whose slope it is."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0.0, 1.0, small) / (1.0 + small), np.maximum(x, 0.0) + np.log1p(small)
