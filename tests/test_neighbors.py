@@ -475,12 +475,19 @@ def test_classes_part_what_the_rows_do_not():
 
     assert apart(target_weight=0.9, y=y) > 0.9
     assert apart(target_weight=0.0, y=y) < 0.8, "negative control"
-    assert apart(target_weight=0.9) < 0.8, "negative control"
+    assert apart(target_weight=0.9, y=np.full(200, -1)) < 0.8, "negative control"
     some = y.astype(object)
     some[::2] = None
     # Only rows with a class are told apart by it.
     known, told = slice(1, None, 2), {"target_weight": 0.9, "y": some}
     assert apart(known, **told) > apart(known, target_weight=0.0, y=some) + 0.1
+
+
+@pytest.mark.parametrize("cls", [VAETransformer, VAEOutlierDetector])
+def test_classes_that_are_to_be_looked_at_are_asked_for(cls):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    with pytest.raises(ValueError, match=r"target_weight=0.5\) looks at the classes.*Pass them"):
+        cls(2, penalty=NeighborGraph(target_weight=0.5), max_iter=1).fit(X)
 
 
 def test_numbers_are_no_classes():

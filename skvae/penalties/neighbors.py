@@ -125,6 +125,11 @@ class NeighborGraph(Penalty):
             raise ValueError(
                 f"NeighborGraph expects at least 3 rows, whose neighbours it keeps, got {n}."
             )
+        if classes is None and self.takes_classes:
+            raise ValueError(
+                f"{self!r} looks at the classes of rows, and got none. Pass them as y to "
+                "VAETransformer.fit, -1 where unknown, or set target_weight=0."
+            )
         inputs = self._measured(rows, noise)
         k = min(self.n_neighbors, n - 1)
         with one_pool():
