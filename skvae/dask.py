@@ -155,7 +155,7 @@ def _missing_row(empty: pd.DataFrame) -> pd.DataFrame:
             else pd.Series([None], dtype=dtype)
             for name, dtype in empty.dtypes.items()
         }
-    )
+    ).set_axis(empty.columns, axis=1)
 
 
 def _of_array(estimator, shared, table: da.Array, call: _Call) -> da.Array:

@@ -138,6 +138,14 @@ def test_frames_of_the_estimator_keep_their_names(frame, vae):
     pd.testing.assert_frame_equal(found.compute(scheduler="synchronous"), named.transform(frame))
 
 
+def test_what_is_promised_has_the_names_of_the_levels_of_the_columns(frame):
+    named = frame[["x", "y"]].rename_axis(columns="measured")
+    vae = VAETransformer(1, max_iter=1, random_state=0).fit(named)
+    rows = map_partitions(vae, dd.from_pandas(named, npartitions=2), "reconstruct")
+    assert rows._meta.columns.identical(named.columns)
+    assert rows.compute().columns.identical(named.columns)
+
+
 def test_columns_that_must_be_there_are_tried_on_the_first_row(frame):
     given = VAETransformer(
         1, condition="kind", max_iter=1, hidden_layer_sizes=(4,), random_state=0
