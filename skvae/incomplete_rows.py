@@ -61,6 +61,7 @@ def moments_of_gaps(X, mask, weights, mean, covariance, n_factors):
     X = np.where(mask[:MAX_ROWS], X[:MAX_ROWS], 0.0).astype(np.float64)
     share = np.ones(len(X)) if weights is None else weights[:MAX_ROWS]
     by = seen * share[:, None]
+    gaps = np.unique(seen, axis=0, return_inverse=True)
     count, squares, sums = by.sum(0), (by * X**2).sum(0), by * X
     lowest = FLOOR * np.maximum(np.diag(covariance), 1e-12)
     values, vectors = np.linalg.eigh(covariance)
@@ -70,7 +71,7 @@ def moments_of_gaps(X, mask, weights, mean, covariance, n_factors):
     variance = np.maximum(np.diag(covariance) - (loadings**2).sum(1), lowest)
     best, before = (mean, loadings, variance), -np.inf
     for _ in range(MAX_ITER):
-        codes, spread, density = _explained(X, seen, mean, loadings, variance)
+        codes, spread, density = _explained(X, seen, gaps, mean, loadings, variance)
         now = np.average(density, weights=share)
         if now > before:
             best = mean, loadings, variance
@@ -94,16 +95,18 @@ def moments_of_gaps(X, mask, weights, mean, covariance, n_factors):
     return mean, loadings @ loadings.T + np.diag(variance)
 
 
-def _explained(X, seen, mean, loadings, variance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _explained(X, seen, gaps, mean, loadings, variance) -> tuple:
     """Means and covariances of the codes of rows, and log-densities of the cells seen."""
     n_factors = loadings.shape[1]
     scaled = loadings / variance[:, None]
     products = (loadings[:, :, None] * scaled[:, None]).reshape(len(mean), -1)
-    precision = (seen @ products).reshape(len(X), n_factors, n_factors) + np.eye(n_factors)
+    # Rows with the same gaps have the same covariance.
+    patterns, which = gaps[0], gaps[1].ravel()
+    precision = (patterns @ products).reshape(-1, n_factors, n_factors) + np.eye(n_factors)
+    log_det = patterns @ np.log(2 * np.pi * variance) + np.linalg.slogdet(precision)[1]
     centred = seen * (X - mean)
     pulled = centred @ scaled
-    spread = np.linalg.inv(precision)
+    spread = np.linalg.inv(precision)[which]
     codes = (spread @ pulled[..., None])[..., 0]
     distance = centred**2 @ (1.0 / variance) - (pulled * codes).sum(1)
-    log_det = seen @ np.log(2 * np.pi * variance) + np.linalg.slogdet(precision)[1]
-    return codes, spread, -0.5 * (distance + log_det)
+    return codes, spread, -0.5 * (distance + log_det[which])

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skvae import VAETransformer
 from skvae._pass import Batch
 from skvae.factor_model import FactorModel, _Sums
-from skvae.incomplete_rows import moments_of_gaps
+from skvae.incomplete_rows import _explained, moments_of_gaps
 from skvae.likelihoods import Normal
 from skvae.networks import MLP
 from skvae.noise import Noise
@@ -320,6 +320,27 @@ def test_moments_of_rows_with_gaps_are_the_likeliest_ones(seed):
     weighted = moments_of_gaps(X[:100], seen[:100], weights, *by_pairs, 2)
     for ours, theirs in zip(weighted, repeated):
         assert_allclose(ours, theirs, atol=1e-8)
+
+
+def test_rows_with_gaps_are_explained_by_the_cells_seen(monkeypatch):
+    X, seen = seen_where_others_are_small(0, n=40)
+    inverted, inverse = [], np.linalg.inv
+    monkeypatch.setattr(np.linalg, "inv", lambda a: inverted.append(len(a)) or inverse(a))
+    rng = np.random.default_rng(0)
+    mean, loadings = rng.normal(size=6), rng.normal(size=(6, 2))
+    variance = rng.random(6) + 0.1
+    gaps = np.unique(seen.astype(float), axis=0, return_inverse=True)
+    codes, spread, density = _explained(X * seen, seen * 1.0, gaps, mean, loadings, variance)
+    for row, of_row, its_codes, its_spread, its_density in zip(X, seen, codes, spread, density):
+        there, noise = loadings[of_row], np.diag(variance[of_row])
+        whole = there @ there.T + noise
+        centred = row[of_row] - mean[of_row]
+        pull = there.T @ inverse(whole)
+        assert_allclose(its_codes, pull @ centred, atol=1e-9)
+        assert_allclose(its_spread, np.eye(2) - pull @ there, atol=1e-9)
+        by_hand = stats.multivariate_normal(cov=whole).logpdf(centred)
+        assert_allclose(its_density, by_hand, atol=1e-9)
+    assert inverted == [len(np.unique(seen, axis=0))], "once for rows with the same gaps"
 
 
 @pytest.mark.parametrize("hidden", [(), (16,)])
