@@ -12,8 +12,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))),
     "constant": lambda progress: 1.0,
 }
-# So many rows tell when to stop; few tables have so many to spare, and shares are no smaller as
-# rows that are held out cost large tables nothing.
+# So many rows tell when to stop.  Small tables cannot spare as many, and large ones do not miss
+# more.
 JUDGING_ROWS = 75
 LEAST_SHARE, LARGEST_SHARE = 0.05, 0.15
 
