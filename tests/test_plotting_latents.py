@@ -274,6 +274,26 @@ def test_images_stand_above_their_reconstructions(images):
     assert display.r2_ == pytest.approx(1 - error.sum() / spread, abs=1e-6)
 
 
+def overlap(first, second):
+    a, b = first.get_window_extent(), second.get_window_extent()
+    return bool((a.min < b.max).all() and (b.min < a.max).all())
+
+
+def test_names_of_panels_and_categories_are_clear_of_one_another():
+    rng = np.random.default_rng(0)
+    levels = np.array(["a category with a name", "two", "three"])
+    columns = {f"a column that has a long name {j}": levels[rng.integers(0, 3, 80)] for j in "ab"}
+    table = pd.DataFrame(columns)
+    made = {"values": [np.arange(80.0)], "rows": [table], "components": [0]}
+    display = draw(TraversalDisplay(**made).plot())
+    kept = draw(ReconstructionDisplay(original=table, reconstruction=table[::-1]).plot())
+    for axes in (display.axes_, kept.axes_):
+        first, second = (panel._left_title for panel in axes)
+        assert not overlap(first, second)
+    labels = kept.axes_[0].get_xticklabels()
+    assert not any(overlap(*pair) for pair in zip(labels, labels[1:]))
+
+
 # -- all --------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from ._grid import PANEL_WIDTH, SMALL, TINY, place
+from ._grid import LETTERS, PANEL_WIDTH, SMALL, TINY, place
 from ._images import as_images, mosaic, pixel_limits, show_pixels
 from ._latents import fitted_with, image_shape_of
 from ._margins import GROUND, NOTE, _few_ticks, _short_number
@@ -16,6 +16,8 @@ from ._tables import chosen_columns, frame_of, kind_of, labels_of, levels_of, nu
 
 MAX_PANELS, MAX_BARS, MAX_IMAGES = 6, 40, 12
 MAX_POINTS = 2000
+# Letters of the names of categories that stand side by side below a panel.
+MAX_ACROSS = 15
 TAILS = (0.002, 0.998)
 INCHES_PER_IMAGE = 0.62
 
@@ -183,7 +185,7 @@ class ReconstructionDisplay:
             original, reconstruction = pairs[column]
             draw = _draw_confusion if _is_category(original) else _draw_scatter
             draw(panel, original, reconstruction, kwargs)
-            panel.set_title(shortened(column, 26), loc="left", fontsize=SMALL, color=INK)
+            panel.set_title(shortened(column, LETTERS), loc="left", fontsize=SMALL, color=INK)
             panel.set_box_aspect(1)
             panel.tick_params(labelsize=TINY)
         n_rows, n_columns = tables[0].shape
@@ -336,7 +338,7 @@ def _draw_confusion(panel, original, reconstruction, kwargs) -> None:
     short = [shortened(level, 9) for level in levels]
     size = TINY if len(levels) <= 5 else TINY - 1.5
     panel.set_yticks(range(len(levels)), short, fontsize=size)
-    upright = sum(map(len, short)) > 18
+    upright = len(short) * max(map(len, short)) > MAX_ACROSS
     panel.set_xticks(range(len(levels)), short, fontsize=size, rotation=90 if upright else 0)
     panel.set_xlim(-0.6, len(levels) - 0.4)
     panel.set_ylim(-0.6, len(levels) - 0.4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._grid import SMALL, TINY, shape_of, small_multiples
+from ._grid import LETTERS, SMALL, TINY, shape_of, small_multiples
 from ._images import as_images, mosaic, pixel_limits, show_pixels
 from ._latents import (
     chosen_components,
@@ -229,7 +229,7 @@ class TraversalDisplay:
         where.write_title(title, name)
 
     def _draw_panel(self, panel, column, lines, kwargs) -> None:
-        panel.set_title(shortened(column, 26), loc="left", fontsize=SMALL, color=INK)
+        panel.set_title(shortened(column, LETTERS), loc="left", fontsize=SMALL, color=INK)
         panel.tick_params(labelsize=TINY)
         kind = "category" if kind_of(lines[0]) == "category" and _is_label(lines[0]) else "number"
         heights = [line.to_numpy() for line in lines]
