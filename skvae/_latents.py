@@ -98,7 +98,7 @@ class LatentsMixin:
         if len(names) != 2:
             raise ValueError(
                 f"{owner} expects y to say of each row whether it has one attribute; got the "
-                f"classes {names.tolist()}. Ask for one of them: y == {names[-1]!r}."
+                f"classes {names.tolist()}. Ask for one of them: y == {names.tolist()[-1]!r}."
             )
         codes = np.asarray(self.infer(X)[0], dtype=np.float64)
         check_consistent_length(codes, classes)

@@ -263,7 +263,7 @@ def _checked(codes, factors) -> tuple[np.ndarray, list[tuple[np.ndarray, bool]]]
         if len(kinds) < 2:
             raise ValueError(
                 f"A measure of disentanglement needs factors that vary, and factor {place} has "
-                f"the one value {kinds[0]!r}. Leave it out."
+                f"the one value {kinds.tolist()[0]!r}. Leave it out."
             )
         is_class = values.dtype.kind not in "fiu" or len(kinds) <= MAX_CLASSES
         columns.append((numbers.ravel() if is_class else values.astype(np.float64), is_class))
