@@ -169,10 +169,20 @@ def test_lines_are_what_inverse_transform_gives(vae):
     assert "8 of 13 columns" in title(display)
 
 
-def test_columns_that_move_most_come_first(vae):
-    display = TraversalDisplay.from_estimator(vae)
-    moved = vae.sensitivities(statistic="rms", standardize=True).max(0)
+def test_columns_that_one_latent_moves_the_most_come_first(vae):
+    display = TraversalDisplay.from_estimator(vae, components=[1])
+    moved = vae.sensitivities(statistic="rms", standardize=True)[1]
     assert display.columns_ == list(X.columns[np.argsort(-moved, kind="stable")[:8]])
+
+
+def test_each_latent_has_columns_that_it_moves(vae):
+    assert len(TraversalDisplay.from_estimator(vae).columns_) == 8
+    vae = VAETransformer(3, max_iter=60, random_state=0).fit(X)
+    display = TraversalDisplay.from_estimator(vae)
+    moved = vae.sensitivities(statistic="rms", standardize=True)
+    assert (moved.max(1) > 0.25).all()
+    assert {X.columns[j] for j in moved.argmax(1)} <= set(display.columns_[:3])
+    assert len(set(display.columns_)) == 8
     assert [text.get_text()[:8] for text in display.legend_.get_texts()] == [
         f"Latent {k}" for k in range(3)
     ]

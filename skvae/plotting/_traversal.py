@@ -23,6 +23,8 @@ N_STEPS, N_IMAGES = 41, 11
 REACH = (0.02, 0.98)
 N_DRAWN = 1000
 INCHES_PER_IMAGE = 0.58
+# Standard deviations by which a latent moves a column that is worth a panel of its own.
+NOTABLE = 0.25
 MARKS = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (9, 2)))
 
 
@@ -127,7 +129,7 @@ class TraversalDisplay:
             Latents that move; None takes those that carry the most nats, 5 for tables and 10
             for images.
         columns : list of str or int, default=None
-            Columns to draw; None takes the 8 that move the most.
+            Columns to draw; None takes 8: those that each latent moves the most, in turn.
         image_shape : tuple of int, default=None
             Height and width, and perhaps channels, of rows that are images; None takes those of
             the network, unless ``columns`` are asked for.
@@ -296,10 +298,14 @@ class TraversalDisplay:
 
 
 def _most_moved(estimator, components) -> list:
-    """Columns that these latents move the most, in standard deviations, most first."""
-    moved = estimator.sensitivities(statistic="rms", standardize=True)[components].max(0)
+    """Columns that each of these latents moves the most, in turn, then those that any moves."""
+    moved = estimator.sensitivities(statistic="rms", standardize=True)[components]
+    in_turn = np.argsort(-moved, axis=1, kind="stable").T.ravel()
+    latent = np.arange(len(in_turn)) % len(moved)
+    notable = in_turn[moved[latent, in_turn] >= NOTABLE]
+    places = [*notable, *np.argsort(-moved.max(0), kind="stable")]
     names = names_of(estimator)
-    return [names[j] for j in np.argsort(-moved, kind="stable")[:MAX_PANELS]]
+    return [names[j] for j in list(dict.fromkeys(places))[:MAX_PANELS]]
 
 
 def _is_label(column) -> bool:
