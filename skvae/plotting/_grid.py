@@ -17,7 +17,7 @@ MEDIUM, WIDTH_OF_LETTER, WIDTH_OF_HANDLE = 10.0, 0.56, 4.0
 FEWEST_LETTERS = 20  # in a line
 MAX_PER_ROW = 4
 PANEL_WIDTH = 2.05
-LETTERS = 23  # of the name of a panel, clear of the next one's
+LETTERS = 20  # of the name of a panel, clear of the next one's
 
 
 class Place(NamedTuple):
