@@ -20,6 +20,7 @@ from .table import Encoded, check_table
 from .table.conditions import Conditions
 from .table.filling import filled, missing_cells
 from .table.frames import container_of, labelled_as
+from .table.reach import within_reach
 
 # Draws per row where each row has a condition of its own.
 DRAWS_PER_CONDITION = 64
@@ -195,6 +196,8 @@ class ConditionalMixin:
             with self._arithmetic():
                 tables[gaps], size = self._completed(part, method, n_tried, n_imputations, noise)
             self._warn_of_uncertain_rows(method, size)
+        if n_imputations is None:
+            tables = within_reach(self.codec_, tables)
         # Cells that share a value are drawn where the others are.
         uniform: Any = [None] * tables.shape[1]
         if n_imputations is not None and self.codec_.draws_cells_:

@@ -17,6 +17,7 @@ from .noise import Noise
 from .table import check_table
 from .table.conditioned import Given
 from .table.frames import labelled_as
+from .table.reach import within_reach
 
 # Where set_output asks for one of these, inverse_transform and sample follow.
 CONTAINERS = ("pandas", "polars")
@@ -49,6 +50,8 @@ class DecodingMixin:
         -------
         rows : ndarray or DataFrame of shape (n_samples, n_features)
             With the columns, dtypes and categories seen in ``fit``, and the index of ``X``.
+            Counts, and numbers modelled by their logarithm, lie at most half the range of their
+            column in ``fit`` above its largest: they would multiply with each step of a code.
 
         Raises
         ------
@@ -210,7 +213,7 @@ class DecodingMixin:
         conditions = None if given is None else given.inputs
         with self._arithmetic():
             values = inference.decode(self._coder(), Z, self._device(), conditions)
-            return self._table(values, given=given)
+            return self._table(within_reach(self.codec_, values), given=given)
 
     def _draw(
         self, n_samples: int, random_state, given: Given | None = None, temperature: float = 1.0

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .sequences import continuation
 from .table import check_table
+from .table.reach import within_reach
 
 # Ways that a model of steps goes on by, unless told otherwise.
 N_WAYS = 128
@@ -134,6 +135,8 @@ class ForecastingMixin:
                 vae, encoded, n_steps, int(n_draws or max(N_WAYS, n_imputations or 0)),
                 n_imputations, self._noise_of(random_state),
             )  # fmt: skip
+        if n_imputations is None:
+            tables = within_reach(self.codec_, tables)
         shape = len(X), tables.shape[1], n_steps + 1, vae.n_steps, -1
         cells = self.codec_.decode(tables.reshape(-1, tables.shape[-1]), "numpy")
         cells = cells.reshape(shape)

@@ -30,6 +30,7 @@ from .imputation.fitting import (
 from .imputation.gaps import Gaps, read_table
 from .imputation.limits import limits_of
 from .table.filling import missing_cells
+from .table.reach import within_reach
 
 
 class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
@@ -294,6 +295,7 @@ class VAEImputer(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         X, missing, values, mask = self._encoded(X)
         with on_device(self) as device:
             point = self._completion.point(values, mask, device) if self._completion else values
+        point = within_reach(self.codec_, point)
         return self._gaps.filled(X, missing, point, indicator=self.add_indicator)
 
     @by_parts

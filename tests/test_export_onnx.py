@@ -227,6 +227,21 @@ def test_codes_become_rows(fitted, name):
     assert_tables_agree(outputs, "inverse_transform", vae.inverse_transform(codes))
 
 
+@pytest.mark.parametrize("name", ["mixed", "counts"])
+def test_codes_far_out_become_the_same_rows_near_the_table(fitted, name):
+    vae, X = fitted(name)
+    codes = vae.transform(X) * 300.0
+    found, wanted = run(to_onnx(vae, "inverse_transform"), codes), vae.inverse_transform(codes)
+    reached = []
+    for column in vae.codec_.columns_:
+        if np.isfinite(column.ceiling):
+            cells, seen = found[f"inverse_transform.{column.name}"], X[column.name]
+            assert error(cells[:, 0], wanted[column.name].astype(float)) < TOLERANCE
+            most = seen.max() + 0.5 * (seen.max() - seen.min())
+            reached.append(cells.max() / (most if cells.dtype.kind == "f" else np.rint(most)))
+    assert reached and max(reached) == pytest.approx(1.0, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["array", "mixed", "members", "condition"])
 def test_gaps_are_filled_alike(fitted, name):
     vae, X = fitted(name)

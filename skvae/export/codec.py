@@ -110,7 +110,7 @@ def shown(codec: Any, values: Value) -> Value:
 
 
 def decoded(codec: Any, values: Value, given: Cells | None = None) -> list[Value]:
-    """Cells of values ``(rows, n_modelled)``, one value ``(rows, 1)`` for each column.
+    """Cells of best values ``(rows, n_modelled)``, one value ``(rows, 1)`` for each column.
 
     Columns that are conditions are those of the table that is ``given``.
     """
@@ -120,7 +120,9 @@ def decoded(codec: Any, values: Value, given: Cells | None = None) -> list[Value
     found = []
     for position, column in enumerate(codec.columns_):
         if position in slot_of:
-            cells = COLUMNS(column).decode(column, parts[slot_of[position]])
+            best, ceiling = parts[slot_of[position]], float(np.float32(column.ceiling))
+            best = best if np.isinf(ceiling) else best.at_most(ceiling)
+            cells = COLUMNS(column).decode(column, best)
         elif column.kind == "constant":
             cells = _constant(column, wide)
         elif given is None:

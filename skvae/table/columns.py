@@ -36,6 +36,8 @@ class Column:
         Whether one scale turns log densities of all values into those of cells.
     draws_cells : bool
         Whether cells of one value differ, so that `decode` can draw among them.
+    ceiling : float
+        Largest value that is given as the best one of a cell; draws know no such limit.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Column:
     scale = 1.0
     is_linear = True
     draws_cells = False
+    ceiling = np.inf
 
     def __init__(self, name, form: Form, had_missing: bool = False):
         self.name = name

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .columns import LARGEST, NumericColumn
+from .reach import highest
 
 
 class _RawColumn(NumericColumn):
@@ -41,9 +42,14 @@ class CountColumn(_RawColumn):
         'column_kinds={{{name!r}: "continuous"}}, or repair the column.'
     )
 
+    def __init__(self, name, form, had_missing, mean, sd, ceiling=np.inf):
+        super().__init__(name, form, had_missing, mean, sd)
+        self.ceiling = float(ceiling)
+
     @classmethod
     def from_summary(cls, name, form, summary, j):
-        return cls(name, form, summary.had_missing[j], summary.mean[j], summary.scale[j])
+        ceiling = highest(summary.low[j], summary.high[j])
+        return cls(name, form, summary.had_missing[j], summary.mean[j], summary.scale[j], ceiling)
 
     @staticmethod
     def squash(cells, out=None):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .columns import MappedColumn
+from .reach import highest
 
 # How many standard deviations of the logarithm below its mean the logarithm ends.
 REACH = 8.0
@@ -22,11 +23,12 @@ class PositiveColumn(MappedColumn):
         '"count" where it holds whole numbers.'
     )
 
-    def __init__(self, name, form, had_missing, loc, scale, low):
+    def __init__(self, name, form, had_missing, loc, scale, low, high=np.inf):
         super().__init__(name, form, had_missing)
         self.loc = float(loc)
         self.scale = float(scale)
         self.low = float(low)
+        self.ceiling = float((np.log(high) - self.loc) / self.scale)
 
     def _details(self) -> str:
         return f"log_loc={self.loc:.3g}, log_scale={self.scale:.3g}"
@@ -37,7 +39,8 @@ class PositiveColumn(MappedColumn):
         smallest = float(summary.low[j])
         low = min(np.exp(loc - REACH * scale), 0.5 * smallest)
         tiny = np.finfo(np.float64).tiny
-        return cls(name, form, summary.had_missing[j], loc, scale, max(low, tiny))
+        high = highest(smallest, summary.high[j])
+        return cls(name, form, summary.had_missing[j], loc, scale, max(low, tiny), high)
 
     @staticmethod
     def squash(cells, out=None):

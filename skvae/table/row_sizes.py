@@ -29,8 +29,8 @@ class SizedCountColumn(CountColumn):
         Mean over the rows; the size of a row is its total as a share of that of these.
     """
 
-    def __init__(self, name, form, had_missing, mean, sd, expected):
-        super().__init__(name, form, had_missing, mean, sd)
+    def __init__(self, name, form, had_missing, mean, sd, expected, ceiling=np.inf):
+        super().__init__(name, form, had_missing, mean, sd, ceiling)
         self.expected = float(expected)
 
     def _details(self) -> str:
@@ -92,7 +92,7 @@ class RowSizes(NamedTuple):
         return cls(
             log_total,
             [
-                SizedCountColumn(c.name, c.form, c.had_missing, mean, scale, expected)
+                SizedCountColumn(c.name, c.form, c.had_missing, mean, scale, expected, c.ceiling)
                 for c, mean, scale, expected in zip(columns, seen.mean, seen.scale, whole.mean)
             ],
         )
