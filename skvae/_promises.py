@@ -48,18 +48,21 @@ class PromisesMixin(ContaminationMixin):
                 "as reference=."
             )
         n_rows = _num_samples(X)
-        if isinstance(self.conformal, Integral):
-            if self.conformal > n_rows:
-                raise ValueError(
-                    f"conformal={self.conformal} of {type(self).__name__} asks for as many "
-                    f"folds, and there are {n_rows} rows. Ask for fewer folds."
-                )
-            return X, sample_weight, None
-        if n_rows - math.ceil(self.conformal * n_rows) < FEWEST_ROWS:
+        folds = isinstance(self.conformal, Integral)
+        if folds and self.conformal > n_rows:
+            raise ValueError(
+                f"conformal={self.conformal} of {type(self).__name__} asks for as many "
+                f"folds, and there are {n_rows} rows. Ask for fewer folds."
+            )
+        n_aside = math.ceil(n_rows / self.conformal if folds else self.conformal * n_rows)
+        if n_rows - n_aside < FEWEST_ROWS:
+            repair = "Ask for more folds" if folds else "Lower it"
             raise ValueError(
                 f"conformal={self.conformal} of {type(self).__name__} leaves fewer than "
-                f"{FEWEST_ROWS} of {n_rows} rows to train on. Lower it."
+                f"{FEWEST_ROWS} of {n_rows} rows to train on. {repair}, or set conformal=None."
             )
+        if folds:
+            return X, sample_weight, None
         generator = check_random_state(self.random_state)
         split = ShuffleSplit(1, test_size=self.conformal, random_state=_seed(generator))
         train, aside = next(split.split(np.empty(n_rows)))

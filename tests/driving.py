@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
-from tables import NAMES as STYLES
 from tables import Recipe, recipes
 
 from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
@@ -53,6 +52,7 @@ REFUSALS = {
     "outside the domain": r"Column .* is modelled as \w+, which expects .*; got .* in row \d+",
     "large count": r"Column .* expects .* got ",
     "few rows to select": r"select of VAEOutlierDetector with fdr=.* can find nothing.*Keep",
+    "few rows to train on": r"conformal=.* leaves fewer than \d of \d+ rows to train on.*set",
     "no rows held out": r"n_components='auto' .* rows held out",
     "no density": r"needs a density over codes, and the posterior of this .* Use posterior",
     "rows explain others": r"explains later rows by earlier ones.*Compare",
@@ -221,8 +221,8 @@ def cases(draw, large=False):
 
 
 def _first_name(recipe):
-    first = STYLES[recipe.names](0)
-    return str(first) if recipe.container == "polars" else first
+    # Polars names a column itself whose name is empty.
+    return next(iter(recipe.table().columns))
 
 
 # -------------------------------------------------------------------------------------- checks
@@ -488,7 +488,8 @@ def drive_imputer(call, imputer, case, X, y):
     assert len(names) == completed.shape[1]
     drawn = call("impute", imputer.impute, X, 2)
     for table in drawn:
-        assert table.shape == (n, n_kept)
+        # A frame of Polars without columns has no rows.
+        assert table.shape[1] == n_kept and (len(table) == n or not n_kept)
         check_completed(table, X, missing, empty)
     lower, upper = call("predict_interval", imputer.predict_interval, X, 0.8)
     for bound in (lower, upper):
@@ -499,7 +500,8 @@ def drive_imputer(call, imputer, case, X, y):
         check_rows(new, n, np.zeros(new.shape[1], bool))
     order = np.arange(n)[::-1]
     again = call("transform of rows in another order", imputer.transform, rows_of(X, order))
-    assert_array_equal(missing_of(again), missing_of(completed)[order])
+    if n_kept:
+        assert_array_equal(missing_of(again), missing_of(completed)[order])
     blob = call("pickle", pickle.dumps, imputer)
     back = pickle.loads(blob).transform(X)
     pd.testing.assert_frame_equal(frame_of(back), frame_of(completed), check_exact=True)

@@ -180,6 +180,10 @@ def test_errors_say_what_to_do():
         detector(conformal=0.3).fit(X).p_values(X, ties="any")
     with pytest.raises(ValueError, match="fewer folds"):
         detector(conformal=41).fit(X)
+    for conformal, repair in ((2, "more folds"), (0.5, "Lower it")):
+        with pytest.raises(ValueError, match=f"fewer than 2 of 3 rows to train on. .*{repair}"):
+            detector(conformal=conformal).fit(X[:3])
+    assert detector(conformal=3).fit(X[:3]).p_values(X[:3]).shape == (3,)
     going_on = detector(conformal=0.3, warm_start=True).fit(X)
     with pytest.raises(ValueError, match="warm_start"):
         going_on.fit(X)
