@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -58,21 +59,34 @@ class FactorModel:
         A given ``noise`` scale is kept; a noise variance is at least ``floor``.  The search for
         noises per column ends when a step gains less than ``tol / 2`` nats per row.
         """
-        n_columns = len(mean)
-        n_factors = min(n_components, n_columns)
+        n_factors = min(n_components, len(mean))
         if shared:
             values, vectors = _largest(covariance, n_factors)
-            rest = (np.trace(covariance) - values.sum()) / max(n_columns - n_factors, 1)
-            variance = np.full(n_columns, max(rest, floor) if noise is None else noise**2)
-            loadings = vectors * np.sqrt(np.maximum(values - variance[0], 0.0))
-        else:
-            maximum = _factor_analysis(covariance, n_factors, floor, tol)
-            loadings, variance = maximum.loadings, np.exp(maximum.log_variance)
-        # The largest entry of each factor is positive, so that seeds agree on signs.
-        signs = np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_factors)])
-        padded = np.zeros((n_columns, n_components))
-        padded[:, :n_factors] = loadings * np.where(signs == 0, 1.0, signs)
-        return cls(np.asarray(mean), padded, variance)
+            trace = np.trace(covariance)
+            return cls._of_axes(mean, values, vectors, trace, n_components, floor, noise)
+        maximum = _factor_analysis(covariance, n_factors, floor, tol)
+        variance = np.exp(maximum.log_variance)
+        return cls(np.asarray(mean), _signed(maximum.loadings, n_components), variance)
+
+    @classmethod
+    def fit_rows(cls, mean, rows, n_components, floor, noise=None) -> FactorModel:
+        """The same with one noise for all columns, whose covariance is ``rows.T @ rows``.
+
+        Where columns are more than rows, the products of rows hold the same in less.
+        """
+        n_factors = min(n_components, *rows.shape)
+        values, vectors = _largest(rows @ rows.T, n_factors)
+        axes = rows.T @ (vectors / np.sqrt(np.maximum(values, 1e-30)))
+        return cls._of_axes(mean, values, axes, (rows**2).sum(), n_components, floor, noise)
+
+    @classmethod
+    def _of_axes(cls, mean, values, vectors, trace, n_components, floor, noise) -> FactorModel:
+        """Probabilistic PCA, of the largest eigenvalues of a covariance and its trace."""
+        n_columns = len(mean)
+        rest = (trace - values.sum()) / max(n_columns - len(values), 1)
+        variance = np.full(n_columns, max(rest, floor) if noise is None else noise**2)
+        loadings = vectors * np.sqrt(np.maximum(values - variance[0], 0.0))
+        return cls(np.asarray(mean), _signed(loadings, n_components), variance)
 
     def posterior(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Matrix, offset and log-scale of the exact posterior ``N(x @ matrix + offset, ...)``."""
@@ -152,6 +166,15 @@ def _factor_analysis(covariance, n_factors, floor, tol) -> _Explained:
     return at
 
 
+def _signed(loadings: np.ndarray, n_components: int) -> np.ndarray:
+    """With the largest entry of each factor positive, so that seeds agree on signs."""
+    n_columns, n_factors = loadings.shape
+    signs = np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_factors)])
+    padded = np.zeros((n_columns, n_components))
+    padded[:, :n_factors] = loadings * np.where(signs == 0, 1.0, signs)
+    return padded
+
+
 def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     size = len(matrix)
     if size <= FEW_COLUMNS:
@@ -208,17 +231,21 @@ def linear_model(
     centre = X.mean(0, dtype=np.float64)
     X = X - centre
     weights = None if weights is None else weights.astype(np.float64)
-    folds = [_cut(slice(k, MAX_ROWS, N_FOLDS), X, mask, weights) for k in range(N_FOLDS)]
-    sums = [_Sums(*fold) for fold in folds]
-    mean, covariance = sum(sums, _Sums(*_cut(slice(MAX_ROWS, None), X, mask, weights))).moments()
     n, n_columns = X.shape
+    if shared is None and (n_columns > MAX_COLUMNS or n < 2 * N_FOLDS or n_columns == 1):
+        shared = True
+    if shared and n_columns > max(MAX_COLUMNS, n):
+        mean, rows = _scaled_rows(X, mask, weights)
+        return FactorModel.fit_rows(mean + centre, rows, n_components, floor, noise), True
+    folds = [_cut(slice(k, MAX_ROWS, N_FOLDS), X, mask, weights) for k in range(N_FOLDS)]
+    sums: Any = (_Sums(*fold) for fold in folds)
+    sums = list(sums) if shared is None else sums
+    mean, covariance = sum(sums, _Sums(*_cut(slice(MAX_ROWS, None), X, mask, weights))).moments()
     # As many factors as columns leave no noise, and the likeliest of such models is of no use.
     climbs = n_components < n_columns - 1 and n_columns <= MAX_COLUMNS
     if mask is not None and climbs and not mask.all():
         n_factors = min(2 * n_components + 2, n_columns - 1, MAX_FACTORS)
         mean, covariance = moments_of_gaps(X, mask, weights, mean, covariance, n_factors)
-    if shared is None and (n_columns > MAX_COLUMNS or n < 2 * N_FOLDS or n_columns == 1):
-        shared = True
     model = None
     if shared is None:
         model = FactorModel.fit(mean, covariance, n_components, False, floor)
@@ -227,6 +254,15 @@ def linear_model(
         model = FactorModel.fit(mean, covariance, n_components, shared, floor, noise)
     model.mean = model.mean + centre
     return model, shared
+
+
+def _scaled_rows(X, mask, weights) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the columns, and rows whose squares add up to variances; gaps are at the mean."""
+    by = np.ones((len(X), 1)) if weights is None else weights[:, None]
+    seen = np.broadcast_to(by, X.shape) if mask is None else by * mask
+    total = np.maximum(seen.sum(0), 1e-12)
+    mean = (X * seen).sum(0) / total
+    return mean, (X - mean) * np.sqrt(seen / total)
 
 
 def _own_noise_is_likelier(folds, sums, n_components, floor) -> bool:

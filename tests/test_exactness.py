@@ -1,5 +1,7 @@
 """The linear special case in closed form, and what the defaults promise against it."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvae import VAETransformer
 from skvae._pass import Batch
-from skvae.factor_model import FactorModel, _Sums
+from skvae.factor_model import FactorModel, _Sums, linear_model
 from skvae.incomplete_rows import _explained, moments_of_gaps
 from skvae.likelihoods import Normal
 from skvae.networks import MLP
@@ -287,6 +289,51 @@ def test_factor_model_agrees_with_sklearn(n_components):
     shared = FactorModel.fit(mean, np.cov(X.T), n_components, True, 1e-9)
     assert shared.log_likelihood(X) == pytest.approx(pca.score(X), abs=1e-9)
     assert ours.log_likelihood(X) - shared.log_likelihood(X) > 0.1
+
+
+def wide_rows(n, d):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + rng.normal(size=(n, d)) + 5.0
+
+
+@pytest.mark.parametrize("n_components", [2, 8, 50])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("noise", [None, 0.5])
+def test_a_table_wider_than_long_has_the_same_factors_by_its_rows(
+    n_components, is_weighted, noise
+):
+    X = wide_rows(40, 320)
+    weights = np.random.default_rng(1).random(40) if is_weighted else None
+    covariance = np.cov(X.T, bias=True, aweights=weights)
+    mean = np.average(X, 0, weights)
+    known = FactorModel.fit(mean, covariance, n_components, True, 1e-3, noise)
+    found, shared = linear_model(X, None, weights, n_components, 1e-3, None, noise)
+    assert shared
+    assert_allclose(found.mean, mean, rtol=1e-12)
+    assert_allclose(found.variance, known.variance, rtol=1e-9)
+    assert_allclose(found.loadings, known.loadings, atol=1e-8)
+
+
+def test_a_wide_table_with_gaps_keeps_the_variance_of_what_is_seen():
+    X = wide_rows(40, 320)
+    mask = np.random.default_rng(1).random(X.shape) < 0.8
+    seen = np.where(mask, X, np.nan)
+    found, _ = linear_model(X, mask, None, 8, 1e-3)
+    assert_allclose(found.mean, np.nanmean(seen, 0), rtol=1e-12)
+    explained = (found.loadings**2).sum() + found.variance.sum()
+    assert explained == pytest.approx(np.nanvar(seen, 0).sum(), rel=1e-9)
+    # What stands in a gap has no say.
+    others, _ = linear_model(np.where(mask, X, 7.0), mask, None, 8, 1e-3)
+    assert_allclose(others.loadings, found.loadings, atol=1e-8)
+
+
+def test_memory_of_a_wide_table_is_that_of_its_rows():
+    X = wide_rows(30, 4000)
+    tracemalloc.start()
+    linear_model(X, None, None, 8, 1e-3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * X.nbytes, "of all pairs of columns it would be 133 times"
 
 
 def seen_where_others_are_small(seed, n=3000):
