@@ -66,19 +66,29 @@ class CellEncoder(Component):
     def forward(self, queries: np.ndarray) -> np.ndarray:
         """Places ``(members, rows, n_components)``."""
         x = torch.as_tensor(queries, device=self.centres.device)
-        logits, places = self._cells(x.expand(len(self.centres), -1, -1))
-        best = logits.cpu().numpy().argmax(-1)[..., None, None]
-        return np.take_along_axis(places.cpu().numpy(), best, 2)[:, :, 0]
+        hidden = self._hidden(x.expand(len(self.centres), -1, -1))
+        n_cells, d = self.centres.shape[1:]
+        offset, matrix = self.offset_2[..., :n_cells], self.matrix_2[..., :n_cells]
+        best = affine(offset, hidden, matrix.contiguous()).cpu().numpy().argmax(-1)
+        # Of all the places only those in the likeliest cells are asked for.
+        slopes = self.matrix_2[..., n_cells:].mT.unflatten(1, (n_cells, d)).contiguous()
+        starts = self.centres + self.offset_2[:, 0, n_cells:].unflatten(1, (n_cells, d))
+        members = zip(best, *(t.cpu().numpy() for t in (hidden, slopes, starts)))
+        return np.stack([s[b] + np.einsum("rdk,rk->rd", w[b], h) for b, h, w, s in members])
 
     def _layers(self) -> tuple[list[Tensor], list[Tensor]]:
         matrices = [self.matrix_0, self.matrix_1, self.matrix_2]
         return matrices, [self.offset_0, self.offset_1, self.offset_2]
 
+    def _hidden(self, x: Tensor) -> Tensor:
+        """What the last layer sees of ``x (members, rows, width)``."""
+        layer = torch.baddbmm if torch.is_grad_enabled() else affine
+        h = F.gelu(layer(self.offset_0, x, self.matrix_0))
+        return F.gelu(layer(self.offset_1, h, self.matrix_1))
+
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-odds of the cells, and the place in each, of ``x (members, rows, width)``."""
-        layer = torch.baddbmm if torch.is_grad_enabled() else affine
-        for matrix, offset in zip(*self._layers()):
-            x = layer(offset, x if matrix is self.matrix_0 else F.gelu(x), matrix)
+        x = torch.baddbmm(self.offset_2, self._hidden(x), self.matrix_2)
         n_cells, d = self.centres.shape[1:]
         return x[..., :n_cells], self.centres[:, None] + x[..., n_cells:].unflatten(-1, (-1, d))
 
