@@ -35,6 +35,7 @@ from .objectives import ELBO, OBJECTIVES, Objective
 from .penalties import PENALTIES, Penalty
 from .posteriors import POSTERIORS, Posterior
 from .priors import PRIORS, Prior
+from .reading import Reader
 from .supervision import SUPERVISION, Supervision
 from .table import SPARSE, check_table
 from .table.places import Places
@@ -347,33 +348,34 @@ class BaseVAE(DensityMixin, FittingMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self.codec_.encode(check_table(self, X, reset=False))
 
-    def _parts(self, X):
-        """Number of rows, and the table encoded part by part."""
+    def _parts(self, X, reader: Reader | None = None):
+        """Number of rows, and the table read part by part, by the codec unless told otherwise."""
         check_is_fitted(self)
-        width = self.codec_.n_inputs_ + self.codec_.n_conditions_
-        if issparse(X) or hasattr(self, "feature_names_in_"):
-            # The check of names would warn of each part of an array anew; that of counts
-            # says which row is bad.
-            X = check_table(self, X, reset=False)
-            return inference.parts_of(X, self.codec_.encode, width)
-        return inference.parts_of(X, self._encode, width)
+        reader = reader or Reader(None, self.codec_, self._device())
+        # The check of names would warn of each part of an array anew; that of counts says which
+        # row is bad.
+        whole = issparse(X) or hasattr(self, "feature_names_in_")
+        return reader.parts(X, partial(check_table, self, reset=False), whole)
 
     def _infer(self, X, statistics=("mean", "stddev")) -> list[np.ndarray]:
         """Statistics of the posterior of each row."""
-        n_rows, parts = self._parts(X)
+        check_is_fitted(self)
         with self._arithmetic():
-            coder, device = self._coder(), self._device()
-        found = [np.empty((n_rows, coder.n_latents), dtype=np.float32) for _ in statistics]
-        for rows, encoded in parts:
+            reader = Reader.of(self._coder(), self.codec_, self._device())
+        n_rows, parts = self._parts(X, reader)
+        found = [np.empty((n_rows, reader.vae.n_latents), dtype=np.float32) for _ in statistics]
+        for rows, read in parts:
             with self._arithmetic():
-                of_part = coder, encoded.inputs, device, encoded.mask, statistics
-                for whole, part in zip(found, inference.encode(*of_part)):
+                for whole, part in zip(found, reader.posterior(read, statistics)):
                     whole[rows] = part
         return found
 
     def _coder(self) -> VAE:
         """The member with the best held-out bound, alone."""
-        vae = self.vae_.to(self._device())
+        vae, device = self.vae_, self._device()
+        # To ask all its tensors takes longer than a few rows do.
+        if next(vae.parameters()).device != device:
+            vae = vae.to(device)
         if vae.n_members > 1:
             vae = copy.deepcopy(vae)
             vae.select(torch.tensor([self.best_member_]))

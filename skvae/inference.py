@@ -102,8 +102,8 @@ def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
         return None
     part = torch.as_tensor(array[start:stop], device=device)
     if stop - start < size:
-        padded = torch.zeros(size, part.shape[1], dtype=part.dtype, device=device)
-        padded[: stop - start] = part
+        padded = torch.empty(size, part.shape[1], dtype=part.dtype, device=device)
+        padded[: stop - start], padded[stop - start :] = part, 0
         part = padded
     return part[None, None]
 

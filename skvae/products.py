@@ -37,6 +37,8 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """``bias + x @ weight`` of each member, like ``torch.baddbmm``, without a graph."""
     if not _is_wide(weight):
         return torch.baddbmm(bias, x, weight)
+    if bias.shape[1] > 1:
+        return affine(torch.zeros_like(bias[:, :1]), x, weight).add_(bias)
     members = [_linear(rows, matrix.T, offset[0]) for offset, rows, matrix in zip(bias, x, weight)]
     return members[0][None] if len(members) == 1 else torch.stack(members)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,6 +138,17 @@ class VAE(Component):
             return self.found(self.encoded(inputs, network))
         known = torch.cat([codes, self.penalty.width.expand_as(codes)], -1)
         return self.posterior(known[..., : self.n_encoded])
+
+    def infer_cells(self, units) -> Callable[[Tensor], Distribution] | None:
+        """``infer`` of cells from which ``units`` would make inputs, for a model of one member.
+
+        None where what sees the inputs first is no layer that can take in the units.
+        """
+        if self.encodes:
+            network = self.network.reading(units)
+            return None if network is None else partial(self.infer, network=network)
+        place = self.penalty.reading(units)
+        return None if place is None else lambda cells: self.infer(cells, codes=place(cells))
 
     def codes(self) -> Any:
         """Distribution p(z) of codes before a row is seen."""

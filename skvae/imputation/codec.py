@@ -37,7 +37,7 @@ class ImputationCodec(TableCodec):
         asked = self.column_kinds or {}
         return [
             slot
-            for slot, column in enumerate(self._modelled(slice(None)))
+            for slot, column in enumerate(self.arrangement.modelled)
             if isinstance(column, CategoricalColumn)
             # The rare ones share the last code, whatever their place.
             and not column.rare

@@ -62,6 +62,10 @@ class Network(Component):
         """Encoder and decoder that are differentiated by hand, or None if there are none."""
         return None
 
+    def reading(self, units) -> Any:
+        """What encodes cells from which ``units`` would make inputs; None if there is no such."""
+        return None
+
     def encode(self, inputs: Tensor) -> Tensor:
         """Map ``(members, draws, rows, n_inputs)`` to the parameters of the posterior."""
         raise NotImplementedError

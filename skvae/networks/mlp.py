@@ -88,8 +88,11 @@ class Perceptron(Component):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(members, draws, rows, n_inputs)`` to ``(members, draws, rows, n_outputs)``."""
         members, draws, rows, _ = x.shape
-        x = self.flat_rows(x)
-        own: dict[str, Any] = self._parameters
+        out = self.run(self.flat_rows(x), self._parameters)
+        return out.view(members, draws, rows, -1)[..., : self.n_outputs]
+
+    def run(self, x: Tensor, own: dict[str, Any]) -> Tensor:
+        """Map padded rows ``(members, rows, inputs)`` by weights of the names of one's own."""
         activate = ACTIVATIONS[self.activation] if torch.is_grad_enabled() else self.in_place
         learns = self.training or torch.is_grad_enabled()
         layer: Callable = torch.baddbmm if learns else affine
@@ -99,8 +102,8 @@ class Perceptron(Component):
         last = self.output_layer
         out = layer(own[f"bias_{last}"], h, own[f"weight_{last}"])
         if "weight_skip" in own:
-            out = torch.baddbmm(out, x, own["weight_skip"])
-        return out.view(members, draws, rows, -1)[..., : self.n_outputs]
+            out = layer(out, x, own["weight_skip"])
+        return out
 
     @property
     def in_place(self) -> Callable[[Tensor], Tensor]:
@@ -171,6 +174,35 @@ class Perceptron(Component):
             return weight
 
         return self.weight(noise, init)
+
+
+class PerceptronOfCells:
+    """A perceptron whose first layer has taken in what makes inputs of cells.
+
+    Parameters
+    ----------
+    perceptron : Perceptron
+    units : Units
+        Of its inputs.
+    """
+
+    def __init__(self, perceptron: Perceptron, units):
+        self.perceptron = perceptron
+        own: dict[str, Any] = dict(perceptron._parameters)
+        last = f"bias_{perceptron.output_layer}"
+        for name, bias in {"weight_0": "bias_0", "weight_skip": last}.items():
+            if name in own:
+                weight, offset = units.taken_in(own[name].detach().numpy())
+                own[name], own[bias] = (
+                    torch.from_numpy(weight),
+                    own[bias] + torch.from_numpy(offset),
+                )
+        self.own = own
+
+    def encode(self, cells: Tensor) -> Tensor:
+        """Map ``(members, 1, rows, columns)`` to ``(members, 1, rows, n_outputs)``."""
+        out = self.perceptron.run(cells.squeeze(1), self.own)
+        return out[:, None, :, : self.perceptron.n_outputs]
 
 
 class DenseGroups(Component):
@@ -300,6 +332,10 @@ class MLP(Network):
     def by_hand(self, gradient_of: Callable[[nn.Parameter], Tensor]) -> ByHand:
         """Both halves outside the graph."""
         return ByHand(self.encoder, self.decoder, gradient_of)
+
+    def reading(self, units) -> Any:
+        """The encoder of cells."""
+        return PerceptronOfCells(self.encoder, units) if type(self) is MLP else None
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Run the encoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -102,6 +103,10 @@ class Penalty(Component):
     def place(self, inputs: Tensor) -> Tensor:
         """Codes ``(members, 1, rows, n_components)`` of ``inputs (members, 1, rows, width)``."""
         raise NotImplementedError
+
+    def reading(self, units) -> Callable[[Tensor], Tensor] | None:
+        """``place`` of cells from which ``units`` would make inputs; None if it cannot do so."""
+        return None
 
     @property
     def closed_form(self) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from .._component import Component
+from ..alignment import aligned, padded
 from ..noise import Noise
 from ..products import affine
 from .graph import column_factors
@@ -55,4 +59,16 @@ class Metric(Component):
         axes = self.axes[0]
         if axes.ndim == 1:
             return (inputs * axes).cpu().numpy()
-        return affine(axes.new_zeros(1, 1, N_AXES), inputs[None], axes[None])[0].cpu().numpy()
+        return _turned(axes.new_zeros(1, 1, N_AXES), axes[None], inputs)
+
+    def reading(self, units) -> Callable[[Tensor], np.ndarray] | None:
+        """The same of cells from which ``units`` would make inputs; None without components."""
+        if self.axes.ndim == 2:
+            return None
+        # A product of 50 columns takes longer than one of 64, which fill vectors.
+        axes, offset = units.taken_in(padded(self.axes[:1], aligned(N_AXES)).numpy())
+        return partial(_turned, torch.from_numpy(offset), torch.from_numpy(axes))
+
+
+def _turned(offset: Tensor, axes: Tensor, rows: Tensor) -> np.ndarray:
+    return affine(offset, rows[None], axes)[0, :, :N_AXES].cpu().numpy()

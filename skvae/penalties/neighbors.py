@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -145,9 +147,17 @@ class NeighborGraph(Penalty):
     @torch.no_grad()
     def place(self, inputs: Tensor) -> Tensor:
         """Put rows into the layout."""
-        placed = self.placement(self.metric(inputs[0, 0]))
-        places = torch.as_tensor(placed, dtype=inputs.dtype)
-        return places.to(inputs.device)[:, None]
+        return self._placed(self.metric, inputs)
+
+    def reading(self, units) -> Callable[[Tensor], Tensor] | None:
+        """``place`` of cells, where distances are those of principal components."""
+        # A subclass may place rows in another way.
+        metric = self.metric.reading(units) if type(self) is NeighborGraph else None
+        return None if metric is None else partial(self._placed, metric)
+
+    def _placed(self, metric: Callable[[Tensor], np.ndarray], rows: Tensor) -> Tensor:
+        places = torch.as_tensor(self.placement(metric(rows[0, 0])), dtype=rows.dtype)
+        return places.to(rows.device)[:, None]
 
     def _layout(self, graph, inputs: np.ndarray, noise: Noise) -> Tensor:
         n = graph.shape[0]

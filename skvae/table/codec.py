@@ -1,7 +1,6 @@
 """The codec: tables in, arrays out, and back."""
 
-from collections.abc import Collection, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from .arrangement import Arrangement
 from .columns import Column, ContinuousColumn
 from .frames import Panel, Part, Table, open_table, table_class
 from .kinds import CLASSES, MARGINS, NUMERIC, Kinds
@@ -143,6 +143,8 @@ class TableCodec(BaseEstimator):
     # How many inputs are conditions, which are not modelled.
     n_conditions_ = 0
     level_names_: list | None = None
+    # Made of the columns when it is asked for, and left out of pickles.
+    _arranged: Arrangement | None = None
 
     def __init__(
         self,
@@ -189,7 +191,7 @@ class TableCodec(BaseEstimator):
         self.level_names_ = table.level_names
         self.is_sparse_ = issparse(X)
         share_alphabet(columns)
-        self.columns_ = columns
+        self.columns_, self._arranged = columns, None
         self._arrange(table)
         self.row_size_ = self._fit_row_sizes(table.X, weight) if self.row_sizes else None
         return self
@@ -200,12 +202,14 @@ class TableCodec(BaseEstimator):
         table = open_table(X)
         self._check_columns(table)
         values, mask, jacobian = np.empty((table.n_rows, self.n_modelled_), np.float32), None, None
-        if not all(column.is_linear for column in self._modelled(slice(None))):
+        arranged = self.arrangement
+        if not arranged.is_linear:
             jacobian = np.zeros(values.shape)
-        slot_of = {position: slot for slot, position in enumerate(self.modelled_index_)}
         for panel in table.panels():
-            for chosen, slots in self._shares(panel, slot_of):
-                columns = self._modelled(slots)
+            if panel.position is not None and panel.position not in arranged.slot_of:
+                self.columns_[panel.position].check_unseen(panel, self.unknown)
+            for columns, chosen in arranged.shares(panel):
+                slots = columns.slots
                 part = None if jacobian is None else jacobian[:, slots]
                 observed = type(columns[0]).encode(
                     columns, panel, chosen, self.unknown, values[:, slots], part
@@ -276,7 +280,7 @@ class TableCodec(BaseEstimator):
 
     def _fit_row_sizes(self, X, weight) -> tuple[float, float] | None:
         """Let the count columns know of the sizes of rows, where these have some."""
-        slots = [j for j, c in enumerate(self._modelled(slice(None))) if c.kind == "count"]
+        slots = [j for j, c in enumerate(self.arrangement.modelled) if c.kind == "count"]
         asked = self.row_sizes is True
         if not slots or not asked and len(slots) < max(self.n_modelled_, FEWEST_COLUMNS):
             return None
@@ -293,6 +297,7 @@ class TableCodec(BaseEstimator):
             return None
         for place, column in zip(places, found.columns, strict=True):
             self.columns_[place] = column
+        self._arranged = None
         return found.log_total
 
     def _check_is_fitted(self) -> None:
@@ -346,46 +351,30 @@ class TableCodec(BaseEstimator):
         indicators = sum(column.had_missing for column in modelled)
         self.n_inputs_ = sum(column.n_inputs for column in modelled) + indicators
 
-    def _groups(self) -> Iterator[slice]:
-        """Yield each class's place among the modelled columns."""
-        start = 0
-        for _, group in groupby(self._modelled(slice(None)), type):
-            stop = start + len(list(group))
-            yield slice(start, stop)
-            start = stop
+    @property
+    def arrangement(self) -> Arrangement:
+        """The modelled columns as they are encoded."""
+        if self._arranged is None:
+            self._arranged = Arrangement(self.columns_, self.modelled_index_)
+        return self._arranged
 
-    def _modelled(self, slots: slice) -> list[Column]:
-        return [self.columns_[position] for position in self.modelled_index_[slots]]
-
-    def _shares(self, panel: Panel, slot_of: dict) -> Iterator[tuple[Any, slice]]:
-        """Yield which of a panel's columns go where among the modelled ones."""
-        if panel.position is None:
-            for slots in self._groups():
-                chosen = self.modelled_index_[slots]
-                everything = len(chosen) == panel.matrix.shape[1]
-                yield slice(None) if everything else chosen, slots
-        elif panel.position in slot_of:
-            slot = slot_of[panel.position]
-            yield slice(None), slice(slot, slot + 1)
-        else:
-            self.columns_[panel.position].check_unseen(panel, self.unknown)
+    def __getstate__(self):
+        return {k: v for k, v in super().__getstate__().items() if k != "_arranged"}
 
     def inputs(self, values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Return what the encoder network sees of rows of `values`."""
-        modelled = self._modelled(slice(None))
-        indicated = [slot for slot, column in enumerate(modelled) if column.had_missing]
+        arranged = self.arrangement
         # Continuous columns come first: when they also come last, there are no others.
-        if not indicated and self.blocks_[-1][0] == ContinuousColumn.kind:
+        if not arranged.indicated and self.blocks_[-1][0] == ContinuousColumn.kind:
             return values
         inputs = np.empty((len(values), self.n_inputs_), dtype=np.float32)
         start = 0
-        for slots in self._groups():
-            columns = modelled[slots]
-            stop = start + sum(column.n_inputs for column in columns)
+        for columns in arranged.groups:
+            stop, slots = start + sum(column.n_inputs for column in columns), columns.slots
             observed = None if mask is None else mask[:, slots]
             type(columns[0]).features(columns, values[:, slots], observed, inputs[:, start:stop])
             start = stop
-        inputs[:, start:] = 1.0 if mask is None else mask[:, indicated]
+        inputs[:, start:] = 1.0 if mask is None else mask[:, arranged.indicated]
         return inputs
 
 

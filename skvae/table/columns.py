@@ -182,35 +182,31 @@ class NumericColumn(Column):
             )
 
     @staticmethod
-    def numbers(columns: list, panel: Panel, chosen) -> np.ndarray:
+    def numbers(columns, panel: Panel, chosen) -> np.ndarray:
         """Return a panel's cells as numbers; refuse dates among the `chosen` where were none."""
-        for j, column in enumerate(columns):
-            role = panel.forms[0].role
-            if (role == "datetime") != (column.form.role == "datetime"):
-                if not is_empty(panel.matrix[:, chosen][:, j]):
-                    refuse_role(column.name, role, column.form.role)
+        role = panel.forms[0].role
+        for j in np.flatnonzero(columns.are_dates != (role == "datetime")):
+            if not is_empty(panel.matrix[:, chosen][:, j]):
+                refuse_role(columns[j].name, role, columns[j].form.role)
         if panel.labels is None:
             return panel.matrix
         return _as_numbers(columns[0].name, panel.matrix, panel.labels)
 
     @classmethod
     def encode(cls, columns, panel, chosen, unknown, out, log_jacobian):
-        names = [column.name for column in columns]
         matrix = cls.numbers(columns, panel, chosen)
-        index = None if isinstance(chosen, slice) else np.array(chosen)
-        loc = np.array([column.loc for column in columns])
-        scale = np.array([column.scale for column in columns])
+        index = None if isinstance(chosen, slice) else chosen
         observed = None
         with np.errstate(over="ignore"):
             for rows in chunks(matrix.shape[0], matrix.shape[1], ENCODED_CELLS):
                 part = matrix[rows]
                 # Brackets would lay the columns out where rows should be.
                 part = part if index is None else part.take(index, axis=1)
-                cls.check(names, part, rows.start)
+                cls.check(columns.names, part, rows.start)
                 # Cast first: a subtraction that casts goes by small buffers.
                 work = part.astype(np.float64)
-                work -= loc
-                work /= scale
+                work -= columns.loc
+                work /= columns.scale
                 # One sum tells that no cell is missing or far out.
                 if not np.vdot(work, work) <= LARGEST**2:
                     missing = np.isnan(work)
