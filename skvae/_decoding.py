@@ -60,11 +60,12 @@ class DecodingMixin:
             the model.
         """
         check_is_fitted(self)
-        Z = check_array(X, dtype=np.float32, input_name="X", estimator=self)
+        name = f"{type(self).__name__}.inverse_transform"
+        Z = check_array(X, dtype=np.float32, input_name="X", estimator=name)
         if Z.shape[1] != self.vae_.n_latents:
             raise ValueError(
-                f"X has {Z.shape[1]} features, but {type(self).__name__}.inverse_transform is "
-                f"expecting {self.vae_.n_latents} features as input: one per component."
+                f"X has {Z.shape[1]} features, but {name} is expecting "
+                f"{self.vae_.n_latents} features as input: one per component."
             )
         given = self._given(condition, "inverse_transform", len(Z), y)
         return labelled_as(self._decode(self._axes.inward(Z), given), X)

@@ -341,6 +341,12 @@ def test_latents_refuse(vae):
         LatentDisplay.from_estimator(VAEOutlierDetector(**QUICK).fit(X), X)
     with pytest.raises(ValueError, match="from 0 to 2"):
         LatentDisplay.from_estimator(vae, X, components=(0, 3))
+    with pytest.raises(ValueError, match="two different numbers"):
+        LatentDisplay.from_estimator(vae, X, components=(0, 0))
+    with pytest.raises(ValueError, match="Fit a model with n_components=2"):
+        LatentDisplay(codes=np.zeros((5, 1))).plot()
+    with pytest.raises(ValueError, match="VAETransformer.inverse_transform does not accept"):
+        vae.inverse_transform(np.full((1, 3), np.nan))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         LatentDisplay.from_estimator(vae, X, Y[:-1])
 

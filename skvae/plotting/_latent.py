@@ -220,11 +220,18 @@ class LatentDisplay:
 
     def _chosen_codes(self) -> np.ndarray:
         n_components = self.codes.shape[1]
-        components = list(self.components)
-        if len(components) != 2 or not all(0 <= c < n_components for c in components):
+        if n_components < 2:
             raise ValueError(
-                f"components should be two numbers from 0 to {n_components - 1}, as the codes "
-                f"have {n_components} of them; got {self.components!r}."
+                f"LatentDisplay draws a plane of codes, and these have {n_components} component. "
+                "Fit a model with n_components=2, or draw a histogram of the codes."
+            )
+        components = list(self.components)
+        known = all(0 <= c < n_components for c in components)
+        if not known or len(components) != 2 or components[0] == components[1]:
+            raise ValueError(
+                "LatentDisplay expects components to be two different numbers from 0 to "
+                f"{n_components - 1}, as the codes have {n_components} of them; got "
+                f"{self.components!r}."
             )
         return self.codes[:, components]
 
