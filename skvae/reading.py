@@ -103,8 +103,6 @@ class DirectReader(Reader):
     def __init__(self, vae, codec, units: Units, infer: Callable[[Tensor], Distribution]):
         super().__init__(vae, codec, torch.device("cpu"))
         self.units, self.infer = units, infer
-        # Without a standardised copy, twice as many rows take as much memory.
-        self.width = units.n_columns // 2 + 1
 
     def read(self, X) -> Cells:
         cells = self.units.cells(X)
