@@ -18,6 +18,9 @@ from .incomplete_rows import MAX_FACTORS, moments_of_gaps
 # Beyond so many columns the eigenvalue problems of factor analysis cost more than training.
 MAX_COLUMNS = 300
 N_FOLDS = 5
+# Nats per column by which one noise per column must explain held-out rows better: below that,
+# codes of one shared noise are the better ones, and what they lose is made up for in training.
+LEAST_GAIN = 0.1
 # A fold starts from scratch, as the model of all rows knows those held out; it may end early,
 # as only the difference of two likelihoods counts.
 FOLD_TOL = 1e-2
@@ -224,9 +227,9 @@ def linear_model(
 ) -> tuple[FactorModel, bool]:
     """Fit the factor model of a table; also give whether its columns share one noise.
 
-    Where ``shared`` is None they do unless held-out rows are likelier otherwise: over five
-    folds the gain must exceed its standard error, because a few rows that break the rule of a
-    nearly constant column outweigh all others.
+    Where ``shared`` is None they do unless held-out rows are clearly likelier otherwise: over
+    five folds the gain must be worth it and exceed its standard error, because a few rows that
+    break the rule of a nearly constant column outweigh all others.
     """
     centre = X.mean(0, dtype=np.float64)
     X = X - centre
@@ -279,8 +282,7 @@ def _own_noise_is_likelier(folds, sums, n_components, floor) -> bool:
     share /= share.sum()
     mean_gain = share @ gain
     error = np.linalg.norm(share * (gain - mean_gain))
-    # Two models that explain the rows alike differ by rounding alone.
-    return bool(mean_gain > max(error, 1e-9))
+    return bool(mean_gain > max(error, LEAST_GAIN * len(mean)))
 
 
 def _cut(rows: slice, *arrays) -> list[np.ndarray | None]:

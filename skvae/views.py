@@ -45,13 +45,15 @@ class View(Component):
         """The batch with the cells that are drawn anew."""
         return batch
 
-    def start(self, scale: Tensor) -> None:
+    def start(self, scale: Tensor, shared: Tensor) -> None:
         """Take note of the noise of the linear model at which training starts.
 
         Parameters
         ----------
         scale : Tensor (members, columns)
             Per continuous column, standardised.
+        shared : Tensor (members,)
+            Whether the columns of a member share one noise.
         """
 
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
@@ -66,10 +68,10 @@ class Denoising(View):
     ----------
     scale : float or "auto", default="auto"
         Standard deviation of the noise, in standard deviations of a column.  ``"auto"``: what
-        the linear model at which training starts leaves unexplained.  A row with so much added
-        is as likely to have come from the same code, so that it should be given the same.
-        Tables without continuous columns get 0.5, and 1 if they are of counts in rows of
-        different size.
+        the linear model at which training starts leaves unexplained, of each column where its
+        noises differ.  A row with so much added is as likely to have come from the same code,
+        so that it should be given the same.  Tables without continuous columns get 0.5, and 1
+        if they are of counts in rows of different size.
 
     Examples
     --------
@@ -97,16 +99,24 @@ class Denoising(View):
             level = START_LEVEL if shapes.row_size is None else SIZED_LEVEL
         shape = noise.n_members, 1, 1, 1
         self.register_buffer("level", torch.full(shape, float(level), device=noise.device))
+        self.n_inputs = shapes.n_inputs
         return self
 
-    def start(self, scale: Tensor) -> None:
-        """Follow the noise of the linear model, ``scale (members, columns)``."""
-        if self.scale == "auto" and scale.shape[-1]:
-            self.level.copy_(scale.square().mean(-1).sqrt().view_as(self.level))
+    def start(self, scale: Tensor, shared: Tensor) -> None:
+        """Follow the noise of the linear model; other inputs have the mean of its columns."""
+        if self.scale != "auto" or not scale.shape[-1]:
+            return
+        self.level.copy_(scale.square().mean(-1).sqrt().view_as(self.level))
+        if not shared.all():
+            level = self.level.repeat(1, 1, 1, self.n_inputs)
+            # Continuous columns are the first inputs.
+            own = torch.where(shared[:, None], self.level[:, 0, 0], scale)
+            level[:, 0, 0, : scale.shape[-1]] = own
+            self.register_buffer("level", level)
 
     def forward(self, inputs: Tensor, noise: Noise, n_inputs: int) -> Tensor:
         """Add the noise to the real columns."""
-        added = noise.normal(*inputs.shape[1:-1], n_inputs) * self.level
+        added = noise.normal(*inputs.shape[1:-1], n_inputs) * self.level[..., :n_inputs]
         padding = inputs.shape[-1] - n_inputs
         return inputs + (F.pad(added, (0, padding)) if padding else added)
 

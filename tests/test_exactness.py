@@ -409,7 +409,7 @@ def test_training_starts_at_the_linear_maximum(scale, noises, separate, hidden):
     # With few rows one noise predicts better, with different noises one per column.
     n = 60 if noises == "equal" else 500
     X = rng.normal(size=(n, 3)) @ (loadings / np.linalg.norm(loadings, axis=0))
-    X += rng.normal(size=X.shape) * (0.6 if noises == "equal" else np.linspace(0.3, 2, 12))
+    X += rng.normal(size=X.shape) * (0.6 if noises == "equal" else np.geomspace(0.1, 2, 12))
     # At this rate training does not move a weight.
     params = PLAIN | {"network": MLP(hidden, linear_skip=True), "likelihood": Normal(scale=scale)}
     params |= {"max_iter": 1, "learning_rate_init": 1e-30, "early_stopping": False}

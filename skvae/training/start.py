@@ -81,7 +81,7 @@ def start_at_linear_model(
     if pseudo is not None:
         vae.prior.start(rows.take(train_index[:, : pseudo.shape[2]]).inputs)
     if vae.view is not None:
-        vae.view.start(scale)
+        vae.view.start(scale, shared)
     if vae.missingness is not None and rows.mask is not None:
         vae.missingness.start(1.0 - rows.mask[train_index].float().mean(1))
 
