@@ -72,8 +72,8 @@ def test_given_cells_of_a_learned_linear_model():
     covariance = loadings.T @ loadings + 0.25 * np.eye(6)
     X = rng.multivariate_normal(np.arange(6.0), covariance, size=3000)
     # A mixture fitted to the codes of 3,000 rows is off here and there by more than is looked for.
-    exactly = {"objective": "elbo", "view": None, "likelihood": Normal("auto"), "weight_decay": 0}
-    exactly["prior"] = "normal"
+    exactly = {"objective": "elbo", "view": None, "prior": "normal", "weight_decay": 0}
+    exactly["likelihood"] = Normal("column")
     linear = {"hidden_layer_sizes": (), "max_iter": 5, "learning_rate_init": 1e-4}
     model = VAETransformer(2, random_state=0, **linear, **exactly).fit(X)
     truth = stats.multivariate_normal(np.arange(6.0), covariance)

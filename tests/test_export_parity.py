@@ -45,6 +45,8 @@ def _counted():
 
 
 TABLES = {"certain": _certain, "tied": _tied, "counted": _counted}
+# Of cells that are all but certain float32 rounds what is left: over seeds up to 1.3e-5.
+LIMITS = dict.fromkeys(TABLES, TOLERANCE) | {"certain": 3e-5}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -54,7 +56,7 @@ def test_the_default_score_agrees_in_every_row(name):
     found = run(to_onnx(detector), X)["decision_function"]
     wanted = detector.decision_function(X)
     for rows in (slice(220), slice(220, None)):
-        assert error(found[rows], wanted[rows]) < TOLERANCE
+        assert error(found[rows], wanted[rows]) < LIMITS[name]
 
 
 def test_rows_at_one_distance_count_alike_in_whatever_order():
