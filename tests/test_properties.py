@@ -152,7 +152,7 @@ def raises(error):
         ("transform", spoilt, "not finite"),
         ("score_samples", spoilt, "not finite"),
         ("reconstruct", spoilt, "missing cells came out"),
-        ("score_samples", lambda scores: scores - scores.mean(), "depends on the"),
+        ("score_samples", lambda scores: scores - scores.mean(), "of rows in another"),
         ("reconstruct", raises(KeyError("x")), "ended in KeyError"),
         (
             "reconstruct",
