@@ -72,14 +72,13 @@ def by_skvae(train, test, job) -> tuple[float, dict]:
 
 
 def by_default(train, test, job) -> tuple[float, dict]:
-    """The same widths, and all else as ``fit`` comes but for the epochs and the rows held out."""
+    """The same widths, and all else as ``fit`` comes but for the epochs."""
     from skvae import VAETransformer
     from skvae.views import Binarized
 
     vae = VAETransformer(
         N_LATENTS, objective="elbo", likelihood="bernoulli", view=Binarized(),
-        hidden_layer_sizes=HIDDEN, max_iter=job["epochs"], validation_fraction=0.15,
-        random_state=SEED,
+        hidden_layer_sizes=HIDDEN, max_iter=job["epochs"], random_state=SEED,
     )  # fmt: skip
     return _fitted(vae, train, test, job)
 
@@ -229,9 +228,9 @@ def report() -> None:
     if (lines.library == "skvae, as it comes").any():
         text += """
     "As it comes" is `VAETransformer(50, objective="elbo", likelihood="bernoulli",
-    view="binarized", hidden_layer_sizes=(200, 200), validation_fraction=0.15)` with its own
-    batches, start, linear path, prior and calibration, and a second part of training a fifth as
-    long, scored by `score_samples`; more draws are 1,000 there.
+    view="binarized", hidden_layer_sizes=(200, 200))` with its own batches, start, linear path,
+    prior and calibration, and a second part of training a fifth as long, scored by
+    `score_samples`; more draws are 1,000 there.
     """
     missing = [
         f"{method} of {library}"

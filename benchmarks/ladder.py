@@ -52,7 +52,7 @@ def models() -> dict:
             objective = ELBO(warm_up=SHARE_OF_WARM_UP * n_epochs, balance=True)
             settings = {"likelihood": "bernoulli", "view": "binarized", "prior": "normal"}
             settings |= {"batch_size": 64, "random_state": SEED, "max_iter": n_epochs}
-            settings |= {"calibrate": False, "objective": objective, "validation_fraction": 0.15}
+            settings |= {"calibrate": False, "objective": objective}
             return VAETransformer(n_components, **settings | parameters)
 
         return of

@@ -67,7 +67,6 @@ def models(n_components: int, max_iter: int, n_units: int) -> dict[str, tuple[st
         "supervision": "properties",
         "batch_size": 128,
         "max_iter": max_iter,
-        "validation_fraction": 0.15,
         "random_state": 0,
     }
     tokens = {"likelihood": Columnwise(token=TokenSequence(n_units))}

@@ -36,7 +36,6 @@ from .training import (
     train,
 )
 from .training.refinement import codes_held, refinable, refined
-from .training.settings import share_held_out
 
 # Seeds of the second part of training: none that the first part or another member has.
 SECOND_PART = 1 << 32
@@ -366,7 +365,7 @@ class FittingMixin(SourceMixin):
         return _safe_indexing(X, kept), weights[kept], kept
 
     def _split(self, order: np.ndarray, n_epochs: int | None, n_members: int, device):
-        n_held_out = round(share_held_out(self.validation_fraction, len(order)) * len(order))
+        n_held_out = round(self.validation_fraction * len(order))
         if not self.early_stopping or n_epochs or n_held_out < MIN_VALIDATION_ROWS:
             n_held_out = 0
         if n_held_out == len(order):

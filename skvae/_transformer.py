@@ -122,8 +122,8 @@ class VAETransformer(
         Largest norm of a gradient, in nats per row.
     early_stopping : bool, default=True
         Whether rows are held out to stop training and to keep the best weights.
-    validation_fraction : float or "auto", default="auto"
-        Share of the rows held out; ``"auto"`` holds out 75, but at least 5 and at most 15 %.
+    validation_fraction : float, default=0.15
+        Share of the rows held out.
     n_iter_no_change : int, default=20
         Epochs without improvement before training stops.
     tol : float, default=1e-4

@@ -31,10 +31,6 @@ STEEPEST = 9.0
 SMALLEST_UNIT = 1e-3
 # Likewise how little of what latents change together may be its least part.
 SMALLEST_SHARE = 1e-4
-# In standard deviations of a code: how far it is moved to see what changes where a row is.
-STEP = 1.0
-# So many numbers of changed rows are kept at once; wide rows are few, and tell as much.
-CHANGED_NUMBERS, FEWEST_CHANGED = 1 << 22, 16
 # Far out is far out: sums of codes that are farther would overflow.
 LARGEST = 1e30
 
@@ -113,7 +109,7 @@ class CodeAxes:
     def principal(cls, effects: Effects, rows: Batch) -> CodeAxes:
         """Latents turned into principal axes, which go by what changes along them.
 
-        They are those of codes that are as far apart as the rows that they stand for.
+        They are those of codes that are as far apart as the rows that straight lines give.
 
         Parameters
         ----------
@@ -269,43 +265,20 @@ class Effects:
     def principal_directions(self, rows: Batch) -> np.ndarray:
         """Directions of the principal axes of codes that are as far apart as their rows.
 
-        The units of the latents say how far a step along each is, what they change which of
+        The units of the latents say how far a step along each is, the straight lines which of
         them go the same way, and ``rows`` how codes vary.
         """
         unit = self.along(np.eye(self.n_latents))[1]
         codes = self.vae.infer(rows.inputs).mean[0, 0].cpu().double().numpy()
-        value, vector = np.linalg.eigh(self._cosines())
+        assert self.slopes is not None
+        length = np.maximum(np.linalg.norm(self.slopes, axis=1), 1e-12)
+        share = self.slopes / length[:, None]
+        value, vector = np.linalg.eigh(share @ share.T)
         together = (vector * np.maximum(value, SMALLEST_SHARE)) @ vector.T * np.outer(unit, unit)
         root = _root(together)
         varied = root @ np.atleast_2d(np.cov(codes.T)) @ root
         axes = root @ np.linalg.eigh(varied)[1][:, ::-1]
         return axes / np.linalg.norm(axes, axis=0)
-
-    def _cosines(self) -> np.ndarray:
-        """Cosines between the changes of the scaled row with each latent, where the row is.
-
-        ``(n_components, n_components)``; of the squares and products of these changes the means
-        over rows are taken, the metric that the decoder pulls back from rows to codes.
-        """
-        at_most = CHANGED_NUMBERS // (self.n_latents * self.here.shape[-1])
-        rows = slice(max(at_most, FEWEST_CHANGED))
-        spread = self.codes.std(0)
-        steps = STEP * np.maximum(spread, SMALLEST_UNIT * max(spread.max(), 1e-12))
-        changes = np.stack([self._change(*each, rows) for each in enumerate(steps)])
-        length = np.maximum(np.linalg.norm(changes, axis=1), 1e-12)
-        cosines = changes @ changes.T / np.outer(length, length)
-        np.fill_diagonal(cosines, 1.0)
-        return cosines
-
-    @torch.no_grad()
-    def _change(self, latent: int, step: float, rows: slice) -> np.ndarray:
-        change = torch.zeros_like(self.inferred)
-        change[..., latent] = step
-        up, down = (
-            _scaled(self.vae, self.batch, codes, self.conditions)[0, 0, rows]
-            for codes in (self.inferred + change, self.inferred - change)
-        )
-        return (up - down).div_(step).flatten().cpu().numpy()
 
     def signs(self, codes: np.ndarray) -> np.ndarray:
         """Directions in which the inputs that go most with each of these codes rise."""

@@ -65,27 +65,6 @@ def crossed(n=4000, turn=0.7, seed=0):
     return factors * [2.0, 1.9, 1.6, 0.6] @ loadings + 0.05 * rng.normal(size=(n, 10))
 
 
-class Ring:
-    """A decoder of which straight lines see nothing: two latents turn a point about a ring."""
-
-    likelihood = SimpleNamespace(kinds=["continuous"], widths=[4])
-
-    def __init__(self, sign):
-        self.sign = sign
-
-    def infer(self, inputs):
-        return SimpleNamespace(mean=inputs)
-
-    def conditions(self, inputs):
-        return None
-
-    def decode(self, codes, conditions):
-        first, second, third = codes.unbind(-1)
-        angle = 2.0 * (first + self.sign * second)
-        cells = [angle.sin(), angle.cos(), third.sin(), third.cos()]
-        return SimpleNamespace(parts=[D.Normal(torch.stack(cells, -1), torch.ones(()))])
-
-
 class Planted:
     """Just as much of a model as the axes ask for: a linear decoder of given slopes."""
 
@@ -114,19 +93,6 @@ def planted(turned=True, n=600, seed=0):
     effects = Effects(Planted(slopes), batch)
     axes = CodeAxes.principal(effects, batch) if turned else CodeAxes.of_latents(effects)
     return codes, rows, axes
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_latents_that_change_the_same_where_a_row_is_go_the_same_way(sign):
-    # Of unlike spread, so that steps are unlike as well.
-    codes = np.random.default_rng(0).normal(size=(1, 1, 512, 3)) * [1.0, 0.9, 0.5]
-    batch = Batch(torch.as_tensor(codes), torch.zeros(1, 1, 512, 4), None, None)
-    effects = Effects(Ring(sign), batch)
-    wanted = np.eye(3)
-    wanted[0, 1] = wanted[1, 0] = sign
-    assert_allclose(effects._cosines(), wanted, atol=1e-6)
-    lines = effects.slopes / np.linalg.norm(effects.slopes, axis=1, keepdims=True)
-    assert abs((lines @ lines.T)[0, 1]) < 0.98, "negative control: straight lines"
 
 
 def test_codes_are_as_far_apart_as_the_rows_of_a_linear_decoder():

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import VAEOutlierDetector
 from skvae._trimming import TrimmingMixin
 from skvae.priors import Aggregate
 from skvae.score_mixture import ScoreMixture
@@ -316,17 +316,3 @@ def test_a_few_outliers_side_by_side_get_no_normal_of_the_prior():
             )
             found.append(average_precision_score(y, -vae.fit(X).score_samples(X)))
     assert min(np.divide(found[::2], found[1::2])) > 1.2
-
-
-@pytest.mark.parametrize("n_rows, n_held_out", [(100, 15), (1000, 75), (2000, 100)])
-def test_auto_holds_out_as_many_rows_as_tell_when_to_stop(n_rows, n_held_out):
-    X = np.random.default_rng(0).normal(size=(n_rows, 3))
-    settings = {"n_components": 1, "max_iter": 1, "random_state": 0}
-    detector = VAEOutlierDetector(
-        score_function="elbo", validation_fraction="auto", **settings
-    ).fit(X)
-    assert len(detector.held_out_scores_) == n_held_out
-    by_default = VAEOutlierDetector(score_function="elbo", **settings).fit(X)
-    assert len(by_default.held_out_scores_) == round(0.15 * n_rows), "they set the threshold"
-    given = VAETransformer(validation_fraction=n_held_out / n_rows, **settings).fit(X)
-    assert_array_equal(VAETransformer(**settings).fit(X).transform(X), given.transform(X))

@@ -12,24 +12,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))),
     "constant": lambda progress: 1.0,
 }
-# So many rows tell when to stop.  Small tables cannot spare as many, and large ones do not miss
-# more.
-JUDGING_ROWS = 75
-LEAST_SHARE, LARGEST_SHARE = 0.05, 0.15
-
-
-def share_held_out(validation_fraction: float | str, n_rows: int) -> float:
-    """Share of so many rows that is not trained on; ``"auto"`` is what tells when to stop.
-
-    Examples
-    --------
-    >>> from skvae.training.settings import share_held_out
-    >>> [round(share_held_out("auto", n_rows), 3) for n_rows in (100, 1000, 10_000)]
-    [0.15, 0.075, 0.05]
-    """
-    if not isinstance(validation_fraction, str):
-        return validation_fraction
-    return float(np.clip(JUDGING_ROWS / n_rows, LEAST_SHARE, LARGEST_SHARE))
 
 
 @dataclass(frozen=True)
