@@ -45,8 +45,8 @@ def _counted():
 
 
 TABLES = {"certain": _certain, "tied": _tied, "counted": _counted}
-# Of cells that are all but certain float32 rounds what is left: over seeds up to 1.3e-5.
-LIMITS = dict.fromkeys(TABLES, TOLERANCE) | {"certain": 3e-5}
+# Of cells that are all but certain float32 rounds what is left: up to 1.4e-5 over eight seeds.
+LIMITS = dict.fromkeys(TABLES, TOLERANCE) | {"certain": 2e-5}
 
 
 @pytest.mark.parametrize("name", TABLES)

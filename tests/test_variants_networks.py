@@ -429,8 +429,8 @@ def test_recurrent_networks_follow_what_is_in_time_and_go_on_with_it():
     found = {}
     for name, places in (("in time", np.arange(20)), ("shuffled", order)):
         vae = VAETransformer(
-            3, network=Recurrent(n_units=32), view=None, batch_size=64, max_iter=60,
-            learning_rate_init=1e-2, random_state=0,
+            3, network=Recurrent(n_units=32), view=None, batch_size=64, max_iter=30,
+            learning_rate_init=2e-2, random_state=0,
         )  # fmt: skip
         vae.fit(waves(600, 0)[0][:, places])
         X, whole = (rows[:, places] for rows in waves(100, 1))
