@@ -7,6 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._style import number, pyplot
 
+# Standard deviations by which a latent moves a column that is worth being pointed out.
+NOTABLE = 0.25
+
 
 def fitted_with(caller: str, estimator, *methods: str):
     """The fitted estimator itself, which must have these methods."""

@@ -6,14 +6,14 @@ import numpy as np
 
 from ..table.slopes import is_nominal
 from ._grid import SMALL, TINY
-from ._latents import chosen_components, fitted_with, names_of, nats_of
+from ._latents import NOTABLE, chosen_components, fitted_with, names_of, nats_of
 from ._style import INK, QUIET, axes, pyplot, write_title
 from ._tables import shortened
 
 MAX_COLUMNS, MAX_LATENTS = 30, 16
 SIGNED, UNSIGNED = "RdBu_r", "Greys"
-# A column that a latent moves by so much, at least a quarter of it against the rest.
-NOTABLE, TURNING = 0.25, 0.5
+# What is left of the mean of a change of which a quarter is against the rest.
+TURNING = 0.5
 MOST_NUMBERS, FAINTEST = 200, 0.15
 DARK = 0.62  # share of the scale from which white is read better than black
 # Columns for which there is room, and from which the unit is written in full beside the scale.

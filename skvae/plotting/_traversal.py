@@ -7,6 +7,7 @@ import numpy as np
 from ._grid import LETTERS, SMALL, TINY, shape_of, small_multiples
 from ._images import as_images, mosaic, pixel_limits, show_pixels
 from ._latents import (
+    NOTABLE,
     chosen_components,
     fitted_with,
     image_shape_of,
@@ -23,8 +24,6 @@ N_STEPS, N_IMAGES = 41, 11
 REACH = (0.02, 0.98)
 N_DRAWN = 1000
 INCHES_PER_IMAGE = 0.58
-# Standard deviations by which a latent moves a column that is worth a panel of its own.
-NOTABLE = 0.25
 MARKS = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (9, 2)))
 
 
