@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
@@ -30,6 +31,21 @@ def n_threads_of(n_jobs: int | None) -> int:
     if n_jobs == 0:
         raise ValueError("n_jobs should be None, -1 or a number of threads from 1 on, got 0.")
     return 1 if n_jobs is None or os.getpid() != IMPORTED_IN else effective_n_jobs(n_jobs)
+
+
+def modes() -> Callable[[], None]:
+    """What puts back whether torch takes gradients, and what NumPy does about bad numbers.
+
+    The contexts of both that change these lose track of an interrupt on their way in or out.
+    """
+    with_gradients, errors, handler = torch.is_grad_enabled(), np.geterr(), np.geterrcall()
+
+    def put_back() -> None:
+        torch.set_grad_enabled(with_gradients)
+        np.seterrcall(handler)
+        np.seterr(**errors)
+
+    return put_back
 
 
 @contextmanager
@@ -49,11 +65,10 @@ def arithmetic(n_threads: int | None, precision: str | None = None) -> Iterator[
     before = torch.get_num_threads()
     # torch tells whether denormals are flushed by nothing but arithmetic of this thread.
     flushed = sys.float_info.min / 2 == 0.0
-    # Those of torch that turn gradients off lose track of an interrupt on their way in.
-    with_gradients = torch.is_grad_enabled()
+    put_back_modes = modes()
 
     def put_back() -> None:
-        torch.set_grad_enabled(with_gradients)
+        put_back_modes()
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
         torch.set_flush_denormal(flushed)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import torch
+from ._process import modes
 
 
 def all_or_nothing(fit: Callable) -> Callable:
@@ -30,15 +30,14 @@ def all_or_nothing(fit: Callable) -> Callable:
 
     @wraps(fit)
     def whole(self, *args, **kwargs):
-        before, with_gradients = dict(vars(self)), torch.is_grad_enabled()
+        before, put_back_modes = dict(vars(self)), modes()
         # It is trained in place where training goes on, and others may hold it.
         vae = before.get("vae_")
         kept: Any = copy.deepcopy(vae)
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
-            # Those of torch that turn gradients off lose track of an interrupt on their way in.
-            torch.set_grad_enabled(with_gradients)
+            put_back_modes()
             _become(self, before)
             if vae is not None:
                 _become(vae, vars(kept))

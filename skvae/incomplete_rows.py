@@ -20,6 +20,25 @@ MAX_FACTORS = 32
 FLOOR = 1e-2
 
 
+def patterns_of(mask):
+    """Distinct rows of a mask in their order, and which of them each row is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.incomplete_rows import patterns_of
+    >>> patterns, which = patterns_of(np.array([[True, False], [False, True], [True, False]]))
+    >>> patterns.astype(int).tolist(), which.tolist()
+    ([[0, 1], [1, 0]], [1, 0, 1])
+    """
+    # As bits: rows of fields are slow to compare, and NumPy makes of an interrupt within a
+    # comparison of them an error of types.
+    bits = np.ascontiguousarray(np.packbits(mask, axis=1))
+    rows = bits.view(np.dtype((np.void, bits.shape[1]))).ravel()
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    return mask[first], which
+
+
 def moments_of_gaps(X, mask, weights, mean, covariance, n_factors):
     """Climb from a mean and a covariance towards the likeliest ones for the cells seen.
 
@@ -61,7 +80,7 @@ def moments_of_gaps(X, mask, weights, mean, covariance, n_factors):
     X = np.where(mask[:MAX_ROWS], X[:MAX_ROWS], 0.0).astype(np.float64)
     share = np.ones(len(X)) if weights is None else weights[:MAX_ROWS]
     by = seen * share[:, None]
-    gaps = np.unique(seen, axis=0, return_inverse=True)
+    gaps = patterns_of(mask[:MAX_ROWS])
     count, squares, sums = by.sum(0), (by * X**2).sum(0), by * X
     lowest = FLOOR * np.maximum(np.diag(covariance), 1e-12)
     values, vectors = np.linalg.eigh(covariance)
@@ -101,7 +120,7 @@ def _explained(X, seen, gaps, mean, loadings, variance) -> tuple:
     scaled = loadings / variance[:, None]
     products = (loadings[:, :, None] * scaled[:, None]).reshape(len(mean), -1)
     # Rows with the same gaps have the same covariance.
-    patterns, which = gaps[0], gaps[1].ravel()
+    patterns, which = gaps
     precision = (patterns @ products).reshape(-1, n_factors, n_factors) + np.eye(n_factors)
     log_det = patterns @ np.log(2 * np.pi * variance) + np.linalg.slogdet(precision)[1]
     centred = seen * (X - mean)

@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import skvae
-from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer
+from skvae import VAEImputer, VAEOutlierDetector, VAESynthesizer, VAETransformer, inference
 from skvae.exceptions import DivergedError
 from skvae.vae import VAE
 
@@ -230,20 +230,36 @@ def test_methods_change_nothing(name):
     assert sorted(vars(vae)) == state and not vae.vae_.training
 
 
-def test_an_interrupt_that_torch_loses_track_of(monkeypatch):
-    """On the way into ``torch.no_grad``, while a model moves to its device."""
+def of_numpy():
+    np.seterr(divide="ignore", over="ignore", invalid="call")
+    np.seterrcall(print)
 
-    def interrupted(self, device):
-        torch.set_grad_enabled(False)
+
+# On the way into `torch.no_grad`, and into or out of `np.errstate`, as solvers of NumPy take.
+LOST = {"torch": lambda: torch.set_grad_enabled(False), "numpy": of_numpy}
+
+
+@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize(
+    ("call", "where", "what"), [("fit", VAE, "to"), ("score_samples", inference, "log_marginal")]
+)
+def test_an_interrupt_that_a_library_loses_track_of(name, call, where, what, monkeypatch):
+    X = table()
+    vae = VAETransformer(**QUICK).fit(X)
+
+    def interrupted(*args):
+        LOST[name]()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(VAE, "to", interrupted)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            VAETransformer(**QUICK).fit(table())
-        assert torch.is_grad_enabled()
-    finally:
-        torch.set_grad_enabled(True)
+    monkeypatch.setattr(where, what, interrupted)
+    with np.errstate():
+        before = settings(), np.geterrcall()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                getattr(vae, call)(X)
+            assert (settings(), np.geterrcall()) == before
+        finally:
+            torch.set_grad_enabled(True)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")

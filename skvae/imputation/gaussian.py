@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..incomplete_rows import patterns_of
 from .layout import Layout
 
 # EM starts at a completed table, which is near its end.
@@ -124,7 +125,7 @@ class Gaussian:
         width = visible.shape[1]
         for start in range(0, len(visible), ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, len(visible)))
-            patterns, which = np.unique(visible[rows], axis=0, return_inverse=True)
+            patterns, which = patterns_of(visible[rows])
             inverse = np.zeros((len(patterns), width, width))
             # An inverse takes the cube of its width: only of what is visible, as many at once
             # as have one width.

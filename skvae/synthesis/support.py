@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..incomplete_rows import patterns_of
 from ..noise import Noise
 from .drawing import draw
 from .model import GenerativeVAE
@@ -41,10 +42,10 @@ def support(codec, vae: GenerativeVAE, conditions, known, rng, device) -> np.nda
     free = draw(vae, np.zeros(shape, np.float32), np.zeros(shape, dtype=bool), rng, device)
     reference = codec.encode(codec.decode(free, uniform=rng.uniform(size=shape)))
     noise = Noise(rng.randint(np.iinfo(np.int32).max, size=vae.n_members), device)
-    patterns, which = np.unique(known, axis=0, return_inverse=True)
+    patterns, which = patterns_of(known)
     found = np.ones(len(known))
     for k, columns in enumerate(map(np.flatnonzero, patterns)):
-        rows = np.flatnonzero(which.ravel() == k)
+        rows = np.flatnonzero(which == k)
         both = [
             np.concatenate([table[rows][:, columns], other[:, columns]])
             for table, other in (
