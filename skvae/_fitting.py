@@ -146,10 +146,9 @@ class FittingMixin(SourceMixin):
         random_state = check_random_state(self.random_state)
         if first:
             parts = self._components()
-            found = "auto" if self.likelihood == "auto" else "continuous"
             codec = self._codec(
                 parts["network"],
-                numeric=getattr(parts["likelihood"], "kind", found),
+                numeric=getattr(parts["likelihood"], "kind", "auto"),
                 unknown=self.unknown,
                 margins=self.margins,
                 column_kinds=self.column_kinds,

@@ -75,8 +75,9 @@ class VAEOutlierDetector(  # type: ignore[misc]
             "token_sequence"} or Likelihood or Columnwise, default="auto"
         Family of p(x|z) of the numeric columns.  ``"auto"`` tells their kinds by dtype and
         values (see ``column_kinds``) and takes one family per kind: normal for continuous
-        ones and for the logarithms of positive ones.  Boolean and categorical columns, and
-        categories in an order, have their own in any case.
+        ones and for the logarithms of positive ones.  A ``Columnwise`` tells kinds alike, with
+        families of your own; any other one is for all numeric columns as they are.  Boolean and
+        categorical columns, and categories in an order, have their own in any case.
     network : {"mlp", "convolutional", "recurrent", "variational_recurrent", "tokens", \
             "linear_encoder"} or Network, default="mlp"
         Encoder and decoder.  The string takes ``hidden_layer_sizes`` and ``activation``.

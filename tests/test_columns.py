@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VAEImputer, VAEOutlierDetector, VAETransformer
+from skvae.likelihoods import Columnwise, Normal
 from skvae.table import TableCodec
 
 # Models of two epochs have learned little.
@@ -96,6 +97,18 @@ def test_a_likelihood_decides_for_all_columns():
     assert kinds_of(quick(likelihood="normal").fit(X).codec_) == dict.fromkeys("ab", "continuous")
     assert kinds_of(quick().fit(X).codec_) == {"a": "count", "b": "continuous"}
     assert quick(likelihood="normal").fit(X).codec_.encode(X).log_jacobian is None
+
+
+def test_one_likelihood_per_kind_decides_for_no_column():
+    X = pd.DataFrame({"a": RNG.negative_binomial(1, 0.2, 100), "b": RNG.lognormal(0, 1, 100)})
+    default = quick().fit(X)
+    assert_array_equal(
+        quick(likelihood=Columnwise()).fit(X).score_samples(X), default.score_samples(X)
+    )
+    model = quick(likelihood=Columnwise(continuous=Normal("column"), count="poisson")).fit(X)
+    assert kinds_of(model.codec_) == kinds_of(default.codec_)
+    assert_array_equal(model.codec_.encode(X).log_jacobian, default.codec_.encode(X).log_jacobian)
+    assert [type(part).__name__ for part in model.vae_.likelihood.parts] == ["Normal", "Poisson"]
 
 
 def test_found_kinds_score_in_original_units():
