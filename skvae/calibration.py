@@ -27,6 +27,8 @@ WEIGHED_ROWS = 1024
 # Few rows are drawn several times for the prior: one code of each tells little of its width.
 PRIOR_CODES = 2048
 SCORED_ROWS = 512
+# They are drawn several times within so many cells: of wide rows each draw tells more.
+SCORED_CELLS = 2**17
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
 SAME_SCORE = 0.01
@@ -75,7 +77,8 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     if vae.posterior.has_density:
         judged = held_out_index[:, :SCORED_ROWS]
         # Few rows are judged by several sets of draws each.
-        batch = rows.take(judged.repeat(1, max(SCORED_ROWS // judged.shape[1], 1)))
+        n_wanted = min(SCORED_ROWS, SCORED_CELLS // rows.values.shape[1])
+        batch = rows.take(judged.repeat(1, max(n_wanted // judged.shape[1], 1)))
         _calibrate_posterior(vae, batch)
         if vae.posterior.closed_form is not None and _has_noise(vae):
             few = [index[:, :WEIGHED_ROWS] for index in (train_index, held_out_index)]

@@ -366,6 +366,16 @@ def test_calibration_finds_the_width_of_the_exact_posterior(n_components, monkey
     assert np.abs(np.log([found(), found()])).max() > np.log(1.3), "negative control"
 
 
+@pytest.mark.parametrize(("n_columns", "times"), [(20, 34), (2000, 4), (20_000, 1)])
+def test_few_rows_are_judged_by_several_draws_within_so_many_cells(n_columns, times, monkeypatch):
+    X, judged = np.random.default_rng(0).normal(size=(100, n_columns)), []
+    monkeypatch.setattr(
+        calibration, "_calibrate_posterior", lambda vae, batch: judged.append(batch)
+    )
+    VAETransformer(2, hidden_layer_sizes=(4,), max_iter=1, random_state=0).fit(X)
+    assert {batch.values.shape[2] for batch in judged} == {15 * times}
+
+
 @torch.no_grad()
 def test_the_noise_is_that_of_likely_codes_whatever_the_encoder_draws():
     """A linear model in closed form, whose posteriors are then moved and widened."""
