@@ -86,15 +86,15 @@ def in_chunks(
     ``function`` maps tensors ``(1, 1, rows, width)``, or None where an array is None, to
     tensors with rows first.
     """
-    n = len(arrays[0])
-    # A few rows need not wait for a full chunk; the kernels, and so the bits, are the same.
-    rows_at_once = min(rows_at_once, max(2 * MIN_CHUNK_ROWS, 1 << (n - 1).bit_length()))
 
     def results(start: int, stop: int, size: int) -> list[np.ndarray]:
+        # A few rows need not fill a whole chunk; the kernels, and so the bits, are the same.
+        size = min(size, max(2 * MIN_CHUNK_ROWS, 1 << (stop - start - 1).bit_length()))
         tensors = [_chunk(array, start, stop, size, device) for array in arrays]
         return [t[: stop - start].cpu().numpy() for t in function(*tensors)]
 
-    return [np.concatenate(parts) for parts in zip(*in_parts(results, n, rows_at_once))]
+    parts = in_parts(results, len(arrays[0]), rows_at_once)
+    return [np.concatenate(part) for part in zip(*parts)]
 
 
 def _chunk(array, start: int, stop: int, size: int, device) -> Tensor | None:
