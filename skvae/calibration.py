@@ -26,9 +26,8 @@ MAX_ROWS = 4096
 WEIGHED_ROWS = 1024
 # Few rows are drawn several times for the prior: one code of each tells little of its width.
 PRIOR_CODES = 2048
-SCORED_ROWS = 512
-# They are drawn several times within so many cells: of wide rows each draw tells more.
-SCORED_CELLS = 2**17
+# Of wide rows each tells more: so many cells suffice, of a few rows at least.
+SCORED_ROWS, SCORED_CELLS, FEWEST_SCORED = 512, 2**17, 32
 LOG_FACTORS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 # Widths whose scores are as near to the best one's, in nats per row, are equally good for scores.
 SAME_SCORE = 0.01
@@ -75,10 +74,11 @@ def calibrate(vae, rows, train_index: Tensor, validation_index: Tensor | None, s
     vae.calibrate_prior(found, codes.cpu().numpy(), seeds)
     vae.eval()
     if vae.posterior.has_density:
-        judged = held_out_index[:, :SCORED_ROWS]
+        n_judged = max(SCORED_CELLS // rows.values.shape[1], FEWEST_SCORED)
+        n_judged = min(n_judged, SCORED_ROWS)
+        judged = held_out_index[:, :n_judged]
         # Few rows are judged by several sets of draws each.
-        n_wanted = min(SCORED_ROWS, SCORED_CELLS // rows.values.shape[1])
-        batch = rows.take(judged.repeat(1, max(n_wanted // judged.shape[1], 1)))
+        batch = rows.take(judged.repeat(1, max(n_judged // judged.shape[1], 1)))
         _calibrate_posterior(vae, batch)
         if vae.posterior.closed_form is not None and _has_noise(vae):
             few = [index[:, :WEIGHED_ROWS] for index in (train_index, held_out_index)]

@@ -366,7 +366,7 @@ def test_calibration_finds_the_width_of_the_exact_posterior(n_components, monkey
     assert np.abs(np.log([found(), found()])).max() > np.log(1.3), "negative control"
 
 
-@pytest.mark.parametrize(("n_columns", "times"), [(20, 34), (2000, 4), (20_000, 1)])
+@pytest.mark.parametrize(("n_columns", "times"), [(20, 34), (2000, 4), (20_000, 2)])
 def test_few_rows_are_judged_by_several_draws_within_so_many_cells(n_columns, times, monkeypatch):
     X, judged = np.random.default_rng(0).normal(size=(100, n_columns)), []
     monkeypatch.setattr(
