@@ -188,6 +188,22 @@ def test_latents_with_numbers_get_a_colour_bar(vae):
     assert display.colorbar_.ax.get_ylabel() == "proline"
 
 
+@pytest.mark.parametrize("zone", [None, "Asia/Kolkata"])
+def test_latents_with_dates_get_a_colour_bar_of_dates(vae, zone):
+    days = pd.date_range("2025-12-30", periods=len(X), freq="D", tz=zone)
+    y = pd.Series(days, name="admitted").mask(np.arange(len(X)) == 3)
+    display = LatentDisplay.from_estimator(vae, X, y)
+    display.figure_.canvas.draw()
+    bar = display.colorbar_
+    assert display.legend_ is None and bar.ax.get_ylabel() == "admitted"
+    ticks = [label.get_text() for label in bar.ax.get_yticklabels()]
+    assert ticks[0] == "2026" and {"Feb", "Mar", "Apr", "May", "Jun"} & set(ticks)
+    first = matplotlib.dates.date2num(days[0].tz_localize(None))
+    assert bar.vmin == pytest.approx(first) and bar.vmax == pytest.approx(first + len(X) - 1)
+    few = pd.Series(days[np.arange(len(X)) % 3])
+    assert len(labels(LatentDisplay.from_estimator(vae, X, few, labels="legend").legend_)) == 3
+
+
 def test_latents_without_y_and_in_a_pipeline():
     pipeline = make_pipeline(StandardScaler(), VAETransformer(**QUICK))
     display = LatentDisplay.from_estimator(pipeline.set_output(transform="pandas").fit(X), X)

@@ -44,7 +44,7 @@ class LatentDisplay:
         Posterior means.
     y : array-like of shape (n_samples,), default=None
         What colours the rows: classes get names amid their rows where these are legible, else
-        a legend; other numbers a colour bar.
+        a legend; other numbers, and dates, a colour bar.
     components : tuple of int, default=(0, 1)
         Latents on the two axes, counted from 0.
     kl_per_latent : array-like of shape (n_components,), default=None
@@ -127,8 +127,8 @@ class LatentDisplay:
         X : array-like or DataFrame of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,), default=None
-            What colours them.  Words, booleans, categories and up to ten whole numbers are
-            classes; the name of a Series becomes that of the legend.
+            What colours them.  Words, booleans, categories and up to ten whole numbers or dates
+            are classes; the name of a Series becomes that of the legend.
         components : tuple of int, default=(0, 1)
             Latents on the two axes, counted from 0.
         density : bool or "auto", default="auto"
@@ -252,7 +252,8 @@ class LatentDisplay:
         self.legend_ = write_legend(self.ax_, **style)
 
     def _draw_numbers(self, codes, y, style) -> None:
-        values = y.to_numpy(dtype=float, na_value=np.nan)
+        dates = pd.api.types.is_datetime64_any_dtype(y)
+        values = _days(y) if dates else y.to_numpy(dtype=float, na_value=np.nan)
         shades = pyplot("LatentDisplay").get_cmap(SEQUENTIAL).with_extremes(bad=FAINT)
         self.scatter_ = self.ax_.scatter(
             *codes.T, **{"c": values, "cmap": shades, "plotnonfinite": True} | style
@@ -260,6 +261,8 @@ class LatentDisplay:
         self.colorbar_ = self.figure_.colorbar(self.scatter_, ax=self.ax_, shrink=0.8)
         self.colorbar_.outline.set_visible(False)
         self.colorbar_.set_label("" if y.name is None else str(y.name), color=INK)
+        if dates:
+            _write_dates(self.colorbar_.ax.yaxis)
 
     def _draw_density(self, codes) -> None:
         found = Density.of(codes) if self._density else None
@@ -361,7 +364,25 @@ def _darker(color: str, share: float = 0.6):
     return tuple(share * part for part in to_rgb(color))
 
 
+def _days(y: pd.Series) -> np.ndarray:
+    """Dates as days, in the hours of their zone; NaN where there is none."""
+    times = y.dt.tz_localize(None).to_numpy("datetime64[us]")
+    days = times.astype(np.int64) / (24 * 3600 * 1e6)
+    return np.where(np.isnat(times), np.nan, days)
+
+
+def _write_dates(axis) -> None:
+    """Ticks where months, days or hours begin."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=6)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def _is_discrete(y: pd.Series) -> bool:
+    if pd.api.types.is_datetime64_any_dtype(y):
+        return y.nunique() <= MAX_CLASSES
     if not pd.api.types.is_numeric_dtype(y) or pd.api.types.is_bool_dtype(y):
         return True
     values = y.dropna().unique()
