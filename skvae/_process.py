@@ -42,8 +42,9 @@ def modes() -> Callable[[], None]:
 
     def put_back() -> None:
         torch.set_grad_enabled(with_gradients)
-        np.seterrcall(handler)
-        np.seterr(**errors)
+        if np.geterr() != errors or np.geterrcall() is not handler:
+            np.seterrcall(handler)
+            np.seterr(**errors)
 
     return put_back
 
