@@ -226,14 +226,17 @@ def _common_counts() -> list[tuple[Any, int]]:
 
 
 def _set_counts(counts: list[tuple[Any, int]]) -> None:
-    changed = [(library, count) for library, count in counts if library.num_threads != count]
-    for library, count in changed:
-        library.set_num_threads(count)
-    if changed:
+    try:
+        for library, count in counts:
+            if library.num_threads != count:
+                library.set_num_threads(count)
+    finally:
         # Who sets OpenBLAS controls it from then on, says threadpoolctl, but another thread may
-        # be the one to put it back.  The end of a limit gives the control up.
-        with _no_libraries().limit():
-            pass
+        # be the one to put it back.  The end of a limit gives the control up, also that of an
+        # earlier call that was interrupted before it came to this.
+        if counts:
+            with _no_libraries().limit():
+                pass
 
 
 @cache

@@ -1,5 +1,6 @@
 """Threads, precision and forks: what a fit asks of its process, and that it is put back."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -128,6 +129,24 @@ def test_blas_of_threads_that_overlap(second, two_threads):
         pytest.skip("every BLAS library here counts by thread")
     seen = overlap([arithmetic(1), arithmetic(second)], blas_threads)
     assert seen == [{1}, {1}, {1}, {2}]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_interrupt_leaves_no_thread_in_control(nth, two_threads, monkeypatch):
+    """Other threads could set nothing any more, as long as that one lives."""
+    real, n_calls = _process._no_libraries, itertools.count(1)
+
+    def interrupted():
+        if next(n_calls) == nth:
+            raise KeyboardInterrupt
+        return real()
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_process, "_no_libraries", interrupted)
+        with arithmetic(1):
+            pass
+    assert blas_threads() == {2}
+    assert overlap([arithmetic(1)], blas_threads) == [{1}, {2}]
 
 
 def test_libraries_that_count_by_thread(monkeypatch):
