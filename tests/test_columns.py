@@ -92,6 +92,17 @@ def test_kinds_of_arrays():
     assert_allclose(codec.decode(encoded.values), mixed, rtol=1e-5, atol=1e-6)
 
 
+def test_numbers_whose_logarithms_do_not_differ_have_none():
+    """They are not modelled by them, unless asked for, and then have a density all the same."""
+    X = np.column_stack([1e15 + RNG.normal(size=N), RNG.normal(size=N)])
+    assert TableCodec("auto").fit(X).columns_[0].title == ""
+    kinds = {"x0": "positive"}
+    codec = TableCodec("auto", column_kinds=kinds).fit(X)
+    assert codec.columns_[0].title == "positive" and np.exp(codec.log_scale_[1]) > 1e-15
+    assert_allclose(codec.decode(codec.encode(X).values), X, rtol=1e-6)
+    assert np.isfinite(quick(column_kinds=kinds).fit(X).score_samples(X)).all()
+
+
 def test_a_likelihood_decides_for_all_columns():
     X = pd.DataFrame({"a": RNG.negative_binomial(1, 0.2, 100), "b": RNG.lognormal(0, 1, 100)})
     assert kinds_of(quick(likelihood="normal").fit(X).codec_) == dict.fromkeys("ab", "continuous")

@@ -102,6 +102,13 @@ FAILED = {
             container="pandas", names="like arrays", holes=0.3, repeated=0.5, seed=319,
         ),
     ),
+    "numbers whose logarithms are all the same": Case(
+        "VAETransformer(hidden_layer_sizes=(8, 4), max_iter=2, unknown='missing', random_state=0)",
+        Recipe(
+            ("far", "rare flags", "category of numbers", "category of numbers", "normal"),
+            n_rows=100, n_columns=4, container="polars", names="letters", hole_rows=True, seed=750,
+        ),
+    ),
     "a polars column without a name": Case(
         f"VAEOutlierDetector({QUICK}, view='denoising')",
         Recipe(

@@ -13,6 +13,8 @@ from .statistics import extremes, summarise
 CLEARLY = 0.1
 # By how many nats in all a count distribution must beat both: a few rows fit anything.
 BEYOND_DOUBT = 5.0
+# As a share of the smallest value: within so little a logarithm is a straight line.
+LEAST_RANGE = 1e-3
 # Fewer distinct values say little about the shape of a column.
 FEWEST_VALUES = 32
 
@@ -37,7 +39,8 @@ def detected(panel: Panel, weight: np.ndarray | None, is_frame: bool) -> list[ty
             if _is_count(matrix[:, j], weight):
                 found[j] = CountColumn
     # Not the matrix of all columns: most tables have few candidates.
-    candidates = np.flatnonzero(~whole & (low > 0) & (high > low) & np.isfinite(high))
+    bends = (low > 0) & (high > (1.0 + LEAST_RANGE) * low) & np.isfinite(high)
+    candidates = np.flatnonzero(~whole & bends)
     for j in candidates[_is_skewed(matrix[:, candidates], weight)]:
         if len(np.unique(matrix[:, j])) >= FEWEST_VALUES:
             found[j] = PositiveColumn

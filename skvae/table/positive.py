@@ -35,7 +35,9 @@ class PositiveColumn(MappedColumn):
 
     @classmethod
     def from_summary(cls, name, form, summary, j):
-        loc, scale = summary.mean[j], summary.scale[j]
+        # Of numbers very near to one another all logarithms may be the same float.
+        loc = summary.mean[j]
+        scale = max(summary.scale[j], np.spacing(max(abs(loc), 1.0)))
         smallest = float(summary.low[j])
         low = min(np.exp(loc - REACH * scale), 0.5 * smallest)
         tiny = np.finfo(np.float64).tiny
