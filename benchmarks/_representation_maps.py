@@ -22,7 +22,8 @@ Half of digits, and 10,000 rows of MNIST, to learn from; unseen rows judged, thr
 `neighbors` is `VAETransformer(2, penalty="neighbors")`, which keeps its training rows as UMAP
 does; `encoder` is the same with `NeighborGraph(keep_neighbors=False)`. Each has
 fitted a few rows in the same process before, so that nobody pays for what is compiled or imported;
-`transform` is per unseen row, all of them in one call. CPU time of one thread on a quiet machine.
+`transform` is per unseen row, all of them in one call. CPU time of one thread. On a quieter
+machine an earlier version fitted MNIST in 2.3 s where UMAP took 7.5.
 """
 
 

@@ -25,7 +25,7 @@ from skvae.penalties.graph import (
     supervised,
 )
 from skvae.penalties.layout import SOFTENING, Layout, spectral_start
-from skvae.penalties.metric import Metric
+from skvae.penalties.metric import N_AXES, Metric
 from skvae.penalties.parts import RADIUS, start_by_parts
 from skvae.penalties.placement import KeptNeighbors, mode_among
 from skvae.training.closed_form import GaussianStep
@@ -122,13 +122,13 @@ def test_two_halves_of_the_edges_pull_as_all_do(monkeypatch):
 
 @pytest.mark.parametrize("rotated", [True, False])
 def test_distances_in_many_columns_are_those_of_principal_components(rotated):
-    """Of rows in a plane of 50 axes nothing is lost; of isotropic ones much is."""
+    """Of rows in a plane of so many axes nothing is lost; of isotropic ones much is."""
     rng = np.random.default_rng(0)
-    wide = rng.normal(size=(50 if rotated else 200, 200)) / np.sqrt(200)
+    wide = rng.normal(size=(N_AXES if rotated else 200, 200)) / np.sqrt(200)
     inputs = torch.as_tensor(rng.normal(size=(300, len(wide))) @ wide).float()
     metric = Metric().fit(inputs, None, 200, Noise([0]))
     found, exact = (pairwise_distances(x) for x in (metric(inputs), inputs.numpy()))
-    assert metric(inputs).shape == (300, 50)
+    assert metric(inputs).shape == (300, N_AXES)
     assert (np.abs(found - exact).max() < 1e-3 * exact.max()) == rotated
     narrow = Metric().fit(inputs[:, :100], None, 90, Noise([0]))
     assert_array_equal(narrow(inputs[:, :100])[:, :90], inputs[:, :90].numpy())

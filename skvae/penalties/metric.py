@@ -11,14 +11,14 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from .._component import Component
-from ..alignment import aligned, padded
 from ..noise import Noise
 from ..products import affine
 from .graph import column_factors
 
 # Of rows wider than this distances are those of their first principal components, as is usual
-# before a map: neighbours are found many times faster, and are no worse ones.
-WIDE, N_AXES = 100, 50
+# before a map: neighbours are found many times faster, and are no worse ones.  A multiple of 16
+# fills vectors.
+WIDE, N_AXES = 100, 48
 
 
 class Metric(Component):
@@ -65,10 +65,9 @@ class Metric(Component):
         """The same of cells from which ``units`` would make inputs; None without components."""
         if self.axes.ndim == 2:
             return None
-        # A product of 50 columns takes longer than one of 64, which fill vectors.
-        axes, offset = units.taken_in(padded(self.axes[:1], aligned(N_AXES)).numpy())
+        axes, offset = units.taken_in(self.axes[:1].numpy())
         return partial(_turned, torch.from_numpy(offset), torch.from_numpy(axes))
 
 
 def _turned(offset: Tensor, axes: Tensor, rows: Tensor) -> np.ndarray:
-    return affine(offset, rows[None], axes)[0, :, :N_AXES].cpu().numpy()
+    return affine(offset, rows[None], axes)[0].cpu().numpy()
