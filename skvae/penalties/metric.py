@@ -59,7 +59,7 @@ class Metric(Component):
         axes = self.axes[0]
         if axes.ndim == 1:
             return (inputs * axes).cpu().numpy()
-        return _turned(axes.new_zeros(1, 1, N_AXES), axes[None], inputs)
+        return _turned(axes.new_zeros(1, 1, axes.shape[1]), axes[None], inputs)
 
     def reading(self, units) -> Callable[[Tensor], np.ndarray] | None:
         """The same of cells from which ``units`` would make inputs; None without components."""
